@@ -1,0 +1,64 @@
+"""The `artkin` command: a table from sub-command to module, loaded when it is asked for.
+
+Exit codes: 0 done; 1 a fault of artkin's own; 2 bad input, said in one line; 3 refused by one of
+artkin's rules; 130 interrupted by the user; 143 ended by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+
+from index.space.errors import ArtkinError
+
+# Each module has `add_arguments(parser)` and `main(options)`.
+COMMANDS = {
+    "check": ("index.check", "look a collection over before training or indexing it"),
+    "train": ("training.train", "fine-tune an embedding model on a collection, in three phases"),
+    "export": ("training.export", "write a training run's best model as a SavedModel"),
+    "index": ("index.build", "embed a collection into a new release"),
+    "publish": ("index.publish", "verify a release and make it the one that is served"),
+    "evaluate": ("index.evaluation", "Precision@5 and silhouette of a release"),
+    "serve": ("app.serve", "answer queries over the published release"),
+    "query": ("app.client", "send a picture to a running service"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one sub-command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="artkin", description="Find the artworks most like a picture, in your own collection."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, help_) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_, description=help_)
+        if given and given[0] == name:  # importing only what runs keeps TensorFlow out of serving
+            importlib.import_module(module).add_arguments(command)
+    options = parser.parse_args(given)
+    try:
+        importlib.import_module(COMMANDS[options.command][0]).main(options)
+    except ArtkinError as error:
+        print(f"artkin {options.command}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"artkin {options.command}: error: {_say_os_error(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"artkin {options.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _say_os_error(error: OSError) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full{place}; free some space and run the same command again"
+    return f"{error.strerror or error}{place}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

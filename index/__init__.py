@@ -1,0 +1,1 @@
+"""Batch side of artkin: a collection and a model become a release that the service serves."""

@@ -1,0 +1,200 @@
+"""A folder of artworks to a list of works: one reading of folders for training and index.
+
+    COLLECTION/<class>/.../picture        class = the first folder
+    COLLECTION/train|test/<class>/...     the split in front of it
+    COLLECTION/picture                    no class: indexed, not trained on
+    COLLECTION/manifest.csv               optional: path, id, title, artist, date, ...
+
+Whether a file is a picture is told by its content; a file that only its name calls a picture is
+listed too, so that decoding can say what is wrong with it. Hidden and system files are left out
+and counted. A linked folder is followed once; of two paths to one file the first in order counts.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+from index.space.errors import BadInput
+from index.space.preprocessing import sniff
+
+SPLITS = ("train", "test")
+MANIFEST = "manifest.csv"
+_SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}
+_PICTURE_ENDINGS = {
+    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".jp2"),
+    *(".avif", ".heic", ".heif"),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One artwork of a collection.
+
+    Args:
+        id: the manifest's own, else derived from the path inside the collection.
+        path: where its picture is.
+        name: that path inside the collection, forward slashes.
+        label: its class, or None.
+        split: "train", "test", or None where the collection is not split.
+        metadata: the manifest's other columns (title, artist, date, ...), empty ones left out.
+    """
+
+    id: str
+    path: Path
+    name: str
+    label: str | None
+    split: str | None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The works of a folder, in order of their names, and what was left out.
+
+    Args:
+        root: the folder.
+        works: every file that is or claims to be a picture.
+        left_out: number of files by reason.
+        warnings: lines that the owner should read.
+    """
+
+    root: Path
+    works: list[Work]
+    left_out: dict[str, int]
+    warnings: list[str]
+
+
+def read_collection(root: Path, exclude: Sequence[str] = ()) -> Collection:
+    """List the works below a folder.
+
+    Args:
+        exclude: shell patterns of paths inside the collection to leave out ("drafts/*").
+
+    Raises:
+        BadInput: no such folder, no pictures in it, or an unusable manifest.csv.
+    """
+    if not root.is_dir():
+        raise BadInput(f"the collection must be a folder; received {root}, which is not one")
+    left_out: Counter[str] = Counter()
+    files = list(_pictures(root, exclude, left_out))
+    if not files:
+        raise BadInput(f"{root} holds no pictures; give the folder that has them in or below it")
+    warnings: list[str] = []
+    rows = _read_manifest(root, warnings)
+    split = any(Path(name).parts[0] in SPLITS for name in files if "/" in name)
+    works = [_work(root, name, rows.pop(_key(name), {}), split) for name in files]
+    if rows:
+        first = next(iter(rows))
+        warnings.append(f"{MANIFEST}: {len(rows)} rows without a picture, the first {first!r}")
+    _check_ids(works)
+    return Collection(root, works, dict(left_out), warnings)
+
+
+def _pictures(root: Path, exclude: Sequence[str], left_out: Counter[str]) -> Iterator[str]:
+    seen_folders: set[str] = set()
+    seen_files: set[str] = set()
+
+    def unreadable(error: OSError) -> None:
+        left_out[f"unreadable folder {error.filename}"] += 1
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=unreadable):
+        real = os.path.realpath(folder)
+        if real in seen_folders:
+            folders.clear()
+            continue
+        seen_folders.add(real)
+        folders[:] = sorted(name for name in folders if not _is_system(name))
+        for file in sorted(files):
+            path = os.path.join(folder, file)
+            name = Path(path).relative_to(root).as_posix()
+            reason = _why_left_out(path, name, exclude, seen_files)
+            if reason is None:
+                yield name
+            elif reason:
+                left_out[reason] += 1
+
+
+def _why_left_out(path: str, name: str, exclude: Sequence[str], seen: set[str]) -> str | None:
+    """None for a picture, else the reason; the collection's own manifest is left out silently."""
+    if name == MANIFEST:
+        return ""
+    if _is_system(os.path.basename(name)):
+        return "hidden or system file"
+    if any(fnmatch(name, pattern) for pattern in exclude):
+        return "excluded"
+    if not os.path.exists(path):
+        return "broken link"
+    real = os.path.realpath(path)
+    if real in seen:
+        return "second path to one file"
+    seen.add(real)
+    if os.path.splitext(name)[1].lower() in _PICTURE_ENDINGS or _has_signature(path):
+        return None
+    return "not a picture"
+
+
+def _is_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def _has_signature(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return sniff(file.read(32)) is not None
+    except OSError:
+        return False
+
+
+def _key(name: str) -> str:
+    """A path as manifests are matched by it: composed and decomposed accents are one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _work(root: Path, name: str, row: dict[str, str], is_split: bool) -> Work:
+    folders = list(Path(name).parts[:-1])
+    split = folders.pop(0) if is_split and folders and folders[0] in SPLITS else None
+    label = row.pop("class", "") or (folders[0] if folders else None)
+    digest = hashlib.sha256(_key(name).encode("utf-8", "surrogateescape")).hexdigest()
+    return Work(row.pop("id", "") or digest[:16], root / name, name, label, split, row)
+
+
+def _read_manifest(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]:
+    """Rows of manifest.csv by path, without empty cells."""
+    path = root / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} must be UTF-8; byte {error.start} is not") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if "path" not in (reader.fieldnames or []):
+        warnings.append(f"{MANIFEST} is not used: it has no column 'path' ({reader.fieldnames})")
+        return {}
+    rows: dict[str, dict[str, str]] = {}
+    for row in reader:
+        cells = {k: v.strip() for k, v in row.items() if k and isinstance(v, str) and v.strip()}
+        name = _key(cells.pop("path", ""))
+        if not name or name in rows:
+            raise BadInput(f"{path}:{reader.line_num}: every row needs a path of its own")
+        rows[name] = cells
+    return rows
+
+
+def _check_ids(works: Sequence[Work]) -> None:
+    counts = Counter(work.id for work in works)
+    double = next((id_ for id_, count in counts.items() if count > 1), None)
+    if double is not None:
+        raise BadInput(f"ids must be unique; {MANIFEST} gives {double!r} to {counts[double]} works")
+    slashed = next((id_ for id_ in counts if "/" in id_ or len(id_) > 128), None)
+    if slashed is not None:
+        raise BadInput(f"an id has at most 128 characters and no '/'; received {slashed!r}")

@@ -1,0 +1,1 @@
+"""What training, index and service must agree on: pixels, model, encoder, metrics, errors."""

@@ -1,0 +1,110 @@
+"""Pixels to embeddings: the SavedModel run by OpenVINO, without TensorFlow on the machine.
+
+Precision is asked for (f32) and never left to the processor: where bfloat16 exists OpenVINO uses
+it unasked, and vectors then differ from TensorFlow's by 0.01. Each call has an infer request of
+its own and copies the result out before giving it back: a shared request answers one caller with
+another's vectors.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from index.space.errors import ArtefactError, BadInput
+from index.space.model import SAVED_MODEL, Model
+
+PRECISION = "f32"
+CANARY_COSINE = 0.9999
+
+
+class Encoder:
+    """Embeds batches of pixels; safe to call from several threads at once.
+
+    Args:
+        model: a verified model.
+        batch: pictures computed at once. Fixed, so that memory is flat: 1 for the latency of a
+            query, 16 for the throughput of an index.
+        threads: cores it may take; 0, all of them.
+
+    Raises:
+        ArtefactError: OpenVINO cannot read the SavedModel.
+    """
+
+    def __init__(self, model: Model, batch: int, threads: int = 0) -> None:
+        spec = model.manifest.preprocessing
+        self.model = model
+        self._batch = batch
+        self._shape = (spec.height, spec.width, 3)
+        options: dict[str, object] = {
+            "INFERENCE_PRECISION_HINT": PRECISION,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        try:
+            core = ov.Core()
+            graph = core.read_model(model.folder / SAVED_MODEL)
+            graph.reshape([batch, *self._shape])
+            self._compiled = core.compile_model(graph, "CPU", options)
+        except RuntimeError as error:
+            line = str(error).strip().splitlines()[-1]
+            raise ArtefactError(f"{model.folder}: OpenVINO cannot run it: {line}") from error
+        self._idle: list[ov.InferRequest] = []
+        self._lock = threading.Lock()
+
+    def encode(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed pictures.
+
+        Args:
+            pixels: uint8 of shape (n, height, width, 3), from `preprocessing.to_pixels`.
+
+        Returns:
+            float32 of shape (n, dimension), unit norm.
+
+        Raises:
+            BadInput: another shape or dtype.
+            ArtefactError: the model gave a vector that is not finite or not of unit norm.
+        """
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self._shape:
+            raise BadInput(
+                f"pixels must be uint8 (n, {', '.join(map(str, self._shape))}); received "
+                f"{pixels.dtype} {pixels.shape}"
+            )
+        embeddings = np.empty((len(pixels), self.model.manifest.dimension), np.float32)
+        for start in range(0, len(pixels), self._batch):
+            chunk = pixels[start : start + self._batch]
+            embeddings[start : start + len(chunk)] = self._run(chunk)
+        norms = np.linalg.norm(embeddings, axis=1)
+        if not (np.abs(norms - 1) < 1e-3).all():  # false for NaN as well
+            raise ArtefactError(f"{self.model.folder}: the model gave a vector not of unit norm")
+        return embeddings
+
+    def check_canaries(self) -> None:
+        """Compare with the vectors that training gave the model's own pictures.
+
+        Raises:
+            ArtefactError: a cosine below 0.9999: this machine computes another space.
+        """
+        pixels, expected = self.model.canaries()
+        cosine = float((self.encode(pixels) * expected).sum(axis=1).min())
+        if cosine < CANARY_COSINE:
+            raise ArtefactError(
+                f"{self.model.folder}: a canary picture must embed as in training (cosine >= "
+                f"{CANARY_COSINE}); received {cosine:.5f}. Model or runtime differ from training's"
+            )
+
+    def _run(self, chunk: NDArray[np.uint8]) -> NDArray[np.float32]:
+        count = len(chunk)
+        if count < self._batch:
+            chunk = np.concatenate([chunk, np.zeros((self._batch - count, *self._shape), np.uint8)])
+        with self._lock:
+            request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        try:
+            result = request.infer([np.ascontiguousarray(chunk)])[0]
+            return np.array(result[:count])
+        finally:
+            with self._lock:
+                self._idle.append(request)

@@ -1,0 +1,112 @@
+"""The embedding model as files: `saved_model/`, `canaries.npz`, `seen_works.txt`, `manifest.json`.
+
+uint8 pixels (n, height, width, 3) in, unit-norm float32 (n, dimension) out, scaling inside.
+`artkin export` writes it (`training/export.py`); everything else only reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from index.space import preprocessing
+from index.space.artefact import Manifest, read_manifest
+from index.space.errors import ArtefactError
+from index.space.preprocessing import Preprocessing
+
+SAVED_MODEL = "saved_model"
+CANARIES = "canaries.npz"
+SEEN_WORKS = "seen_works.txt"
+# Names of the SavedModel's one input and one output; the same in every export.
+INPUT = "pixels"
+OUTPUT = "embedding"
+
+
+class Part(BaseModel):
+    """A slice of the embedding, unit norm on its own before the weight is applied."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    width: int
+    weight: float
+
+
+class ModelManifest(Manifest):
+    """What a model says of itself.
+
+    Args:
+        name, version: the folder is called `<name>-<version>`.
+        backbone: a name of `training/backbones.py`.
+        preset: the recipe it was trained with.
+        dimension: length of the embedding.
+        parts: the slices of the embedding, in order; their widths sum to `dimension`.
+        preprocessing: how a picture becomes the model's pixels.
+        classes: the labels it was trained on, in the order of the classifier's outputs.
+        created: UTC, ISO 8601.
+        report: the test metrics measured when it was exported.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = 1
+    name: str
+    version: str
+    backbone: str
+    preset: str
+    dimension: int
+    metric: str = "cosine"
+    parts: list[Part]
+    preprocessing: Preprocessing
+    classes: list[str]
+    created: str
+    report: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A verified model folder."""
+
+    folder: Path
+    manifest: ModelManifest
+
+    @property
+    def version(self) -> str:
+        """`<name>-<version>`, as answers carry it."""
+        return f"{self.manifest.name}-{self.manifest.version}"
+
+    @property
+    def digest(self) -> str:
+        """Identifies the space: equal digests give equal vectors for equal pictures."""
+        parts = [*sorted(self.manifest.files.items()), self.manifest.preprocessing]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def canaries(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Pictures, uint8 (n, height, width, 3), and the embeddings training gave them, (n, d)."""
+        with np.load(self.folder / CANARIES, allow_pickle=False) as arrays:
+            return arrays["pixels"], arrays["embeddings"]
+
+    def seen_works(self) -> frozenset[str]:
+        """SHA-256 of every file that training or the choice of the best epoch looked at."""
+        return frozenset((self.folder / SEEN_WORKS).read_text(encoding="ascii").split())
+
+
+def load_model(folder: Path) -> Model:
+    """Open a model folder, every digest checked.
+
+    Raises:
+        ArtefactError: not a model, another format or preprocessing, or a changed file.
+    """
+    manifest = read_manifest(folder, ModelManifest, "model", "artkin export RUN --to MODEL")
+    if manifest.preprocessing.version != preprocessing.VERSION:
+        raise ArtefactError(
+            f"{folder} was trained on pixels of preprocessing version "
+            f"{manifest.preprocessing.version}, this artkin makes version {preprocessing.VERSION}; "
+            "train the model again"
+        )
+    return Model(folder, manifest)

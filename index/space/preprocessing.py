@@ -1,0 +1,257 @@
+"""A picture's bytes to the model's pixels: one function for training, indexing and serving.
+
+The steps, in order (version 1): format told by content; limits checked on the header; decoded
+whole, JPEGs at the smallest DCT scale that keeps both sides >= 1024; EXIF orientation applied;
+transparency laid on white; ICC colours converted to sRGB; squashed to the model's size with an
+antialiased bicubic filter. `Preprocessing` travels in the model's manifest: a change of any step
+is a new `VERSION`, and a model made with another version is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, Field
+
+from index.space.errors import ImageRejected
+
+VERSION = 1
+BACKGROUND = (255, 255, 255)
+MIN_SIDE = 16
+# Decoding a 12-megapixel JPEG at half scale takes a third of the time, and 1024 is still twice
+# any model's input, so the antialiased resize decides the pixels. A constant of the version:
+# if it depended on the caller, training and serving would see different pixels.
+JPEG_DRAFT_SIDE = 1024
+
+# First bytes of each format; WebP and the ISO-media formats carry theirs behind a length.
+_SIGNATURES: tuple[tuple[str, int, bytes], ...] = (
+    ("JPEG", 0, b"\xff\xd8\xff"),
+    ("PNG", 0, b"\x89PNG\r\n\x1a\n"),
+    ("WEBP", 8, b"WEBP"),
+    ("TIFF", 0, b"II*\x00"),
+    ("TIFF", 0, b"MM\x00*"),
+    ("GIF", 0, b"GIF8"),
+    ("BMP", 0, b"BM"),
+    ("JPEG2000", 0, b"\x00\x00\x00\x0cjP  \r\n\x87\n"),
+    ("AVIF", 4, b"ftypavif"),
+)
+_SRGB = ImageCms.createProfile("sRGB")
+
+
+class Preprocessing(BaseModel):
+    """The parameters of the steps above, as the model's manifest holds them.
+
+    Args:
+        height: rows of the model's input, in pixels.
+        width: columns of the model's input, in pixels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = VERSION
+    height: int = Field(ge=32, le=1024)
+    width: int = Field(ge=32, le=1024)
+    fit: str = "squash"
+    resample: str = "bicubic"
+    background: tuple[int, int, int] = BACKGROUND
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a picture may be; checked on its header, before its pixels are decoded.
+
+    Args:
+        formats: names of `sniff` that are taken.
+        max_pixels: width x height.
+        max_side: longer side, in pixels.
+        max_scans: scans of a progressive JPEG; scans x megapixels is limited to 1000 as well.
+        animated: whether the first frame of an animation is taken.
+    """
+
+    formats: frozenset[str]
+    max_pixels: int
+    max_side: int
+    max_scans: int = 64
+    animated: bool = False
+
+
+COLLECTION_LIMITS = Limits(
+    formats=frozenset({"JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF"}),
+    # Pillow's own bound (8 bytes a pixel and a quarter of a GiB): above it every open() warns.
+    max_pixels=89_478_485,
+    max_side=65_000,
+    animated=True,
+)
+UPLOAD_LIMITS = Limits(
+    formats=frozenset({"JPEG", "PNG", "WEBP"}), max_pixels=25_000_000, max_side=16_384
+)
+
+
+def sniff(head: bytes) -> str | None:
+    """Name of the format that the first 32 bytes of a file announce, or None."""
+    for name, offset, signature in _SIGNATURES:
+        if head[offset : offset + len(signature)] == signature:
+            return name
+    return None
+
+
+def decode(data: bytes, limits: Limits) -> Image.Image:
+    """Decode a picture to upright, opaque 8-bit sRGB.
+
+    Args:
+        data: the whole file.
+        limits: `UPLOAD_LIMITS` for strangers' pictures, `COLLECTION_LIMITS` for the owner's.
+
+    Returns:
+        An RGB image at full size (JPEGs at a reduced scale, both sides >= 1024).
+
+    Raises:
+        ImageRejected: the picture cannot be used; its `slug` says why.
+    """
+    kind = _check_format(data, limits)
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            _check_header(image, data, limits)
+            return _to_srgb(_upright(_load(image)))
+    except ImageRejected:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageRejected("too-many-pixels", str(error)) from error
+    except ValueError as error:  # Pillow: text chunk or colour profile inflates past its bound
+        if "too large" in str(error).lower() or "MAX_TEXT" in str(error):
+            raise ImageRejected(
+                "metadata-too-large", f"the picture's metadata is too large: {error}"
+            ) from error
+        raise ImageRejected("image-corrupt", f"cannot be decoded: {error}") from error
+    except (OSError, SyntaxError, struct.error, EOFError, IndexError, KeyError) as error:
+        reason = "its header is damaged" if isinstance(error, UnidentifiedImageError) else error
+        raise ImageRejected("image-corrupt", f"cannot be decoded: {reason}") from error
+
+
+def to_pixels(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
+    """Resize a decoded picture to the model's pixels.
+
+    Returns:
+        uint8 array of shape (height, width, 3).
+
+    Raises:
+        ImageRejected: `blank-image`, every pixel is the same: there is nothing to compare.
+    """
+    size = (spec.width, spec.height)
+    pixels = np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+    if (pixels == pixels[0, 0]).all():
+        raise ImageRejected("blank-image", "every pixel has the same colour; nothing to compare")
+    return pixels
+
+
+def is_greyscale(pixels: NDArray[np.uint8], tolerance: int = 12) -> bool:
+    """Whether a picture has no colour: channels differ by <= tolerance in 99 % of its pixels.
+
+    The tolerance lets through the tint of JPEG compression, not a sepia photograph.
+    """
+    spread = pixels.max(axis=-1).astype(np.int16) - pixels.min(axis=-1)
+    return bool((spread <= tolerance).mean() >= 0.99)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a picture file whole.
+
+    Raises:
+        ImageRejected: `unreadable-file`, the system does not let us read it.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageRejected("unreadable-file", f"cannot be read: {error.strerror}") from error
+
+
+def _check_format(data: bytes, limits: Limits) -> str:
+    if not data:
+        raise ImageRejected("empty-file", "the file is empty (0 bytes)")
+    kind = sniff(data[:32])
+    if kind is None or kind not in limits.formats:
+        accepted = ", ".join(sorted(limits.formats))
+        found = kind or "no known picture format"
+        raise ImageRejected(
+            "unsupported-image", f"must be one of {accepted}, told by content; received {found}"
+        )
+    return kind
+
+
+def _check_header(image: Image.Image, data: bytes, limits: Limits) -> None:
+    width, height = image.size
+    if max(width, height) > limits.max_side:
+        raise ImageRejected(
+            "side-too-long", f"a side may be {limits.max_side} pixels; received {width} x {height}"
+        )
+    if width * height > limits.max_pixels:
+        raise ImageRejected(
+            "too-many-pixels",
+            f"at most {limits.max_pixels / 1e6:.0f} megapixels; received {width} x {height}",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageRejected(
+            "too-small", f"both sides must be >= {MIN_SIDE} pixels; received {width} x {height}"
+        )
+    # MPO (several pictures in one JPEG) counts as frames too, but its first picture is the work.
+    if getattr(image, "is_animated", False) and image.format != "MPO" and not limits.animated:
+        raise ImageRejected("animated-image", "animations are not taken; send a still picture")
+    if image.format in ("JPEG", "MPO"):
+        scans = data.count(b"\xff\xda")
+        if scans > limits.max_scans or scans * width * height > 1000e6:
+            raise ImageRejected(
+                "too-many-scans",
+                f"a JPEG may have {limits.max_scans} scans and 1000 scans x megapixels; "
+                f"received {scans} scans of {width * height / 1e6:.1f} megapixels",
+            )
+
+
+def _load(image: Image.Image) -> Image.Image:
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (JPEG_DRAFT_SIDE, JPEG_DRAFT_SIDE))
+    image.load()
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (ValueError, TypeError, struct.error, SyntaxError, OSError, KeyError, ZeroDivisionError):
+        return image  # a damaged EXIF block says nothing; the picture itself is whole
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    image = _opaque_8_bit(image)
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+            return converted if converted is not None else image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            pass  # a damaged or foreign profile says nothing: the pixels are taken for sRGB
+    return image.convert("RGB")
+
+
+def _opaque_8_bit(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # convert("RGB") saturates everything above 255; 65535 / 257 = 255.
+        samples = np.asarray(image).astype(np.int64)
+        if image.mode == "I" and samples.max(initial=0) <= 255:
+            return Image.fromarray(samples.clip(0, 255).astype(np.uint8))
+        return Image.fromarray((samples / 257).round().clip(0, 255).astype(np.uint8))
+    if image.mode == "F":
+        raise ImageRejected("unsupported-image", "floating-point pixels have no stated white")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
+        return Image.alpha_composite(ground, rgba).convert("RGB")
+    if image.mode not in ("L", "RGB", "CMYK"):
+        return image.convert("RGB")
+    return image
