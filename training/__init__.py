@@ -1,0 +1,1 @@
+"""Offline side of artkin: a collection becomes an evaluated embedding model."""

@@ -1,0 +1,186 @@
+"""A collection to training arrays: every picture decoded once, to the very pixels of serving.
+
+Pixels go to one uint8 memmap on disk, so memory does not grow with the collection. Test works are
+those of the folder `test/`, or a share held out where there is none. Validation works are a share
+of the rest, fixed by the seed: epochs, phases and presets are chosen on them, never on test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.collection import Collection, Work
+from index.parallel import parallel_map
+from index.progress import say, track
+from index.space.errors import BadInput, ImageRejected
+from index.space.preprocessing import (
+    COLLECTION_LIMITS,
+    Preprocessing,
+    decode,
+    is_greyscale,
+    read_file,
+    to_pixels,
+)
+
+VALIDATION_SHARE = 0.1
+# P@5 needs six works of a class to be able to reach 1; a small class gives up to a quarter.
+VALIDATION_WORKS, VALIDATION_SHARE_AT_MOST = 6, 0.25
+TEST_SHARE = 0.15
+_PIXELS, _WORKS = "pixels.u8", "works.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Decoded works in order; row i of every field is work i.
+
+    Args:
+        pixels: uint8 (works, size, size, 3), a read-only memmap.
+        labels: int64 (works,), indices of `classes`.
+        names: paths inside the collection.
+        digests: SHA-256 of each file.
+        parts: rows of "train", "validation", "test" and "unused" (a test class not trained on).
+        classes: names, sorted.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: list[str]
+    digests: list[str]
+    parts: dict[str, NDArray[np.int64]]
+    classes: list[str]
+
+
+def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) -> Dataset:
+    """Decode a collection into `folder` and split it.
+
+    Raises:
+        BadInput: fewer than two classes, or a class with a single training picture.
+        OSError: no room for the pixels.
+    """
+    works = [work for work in collection.works if work.label is not None]
+    if strays := len(collection.works) - len(works):
+        say(f"left out: {strays} pictures outside any class folder")
+    _check_classes(works)
+    _check_room(folder, len(works) * size * size * 3)
+    kept = list(_decode_all(works, Preprocessing(height=size, width=size), folder / _PIXELS))
+    classes = _check_classes([work for work, _, _ in kept])
+    split = _split([work for work, _, _ in kept], seed)
+    document = {
+        "size": size,
+        "classes": classes,
+        "works": [
+            {"name": work.name, "label": work.label, "sha256": digest, "grey": grey, "part": part}
+            for (work, digest, grey), part in zip(kept, split, strict=True)
+        ],
+    }
+    (folder / _WORKS).write_text(json.dumps(document), encoding="utf-8")
+    return load_dataset(folder)
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """The data set that `prepare_dataset` left in a run's folder."""
+    document = json.loads((folder / _WORKS).read_text(encoding="utf-8"))
+    works, classes, size = document["works"], document["classes"], document["size"]
+    codes = {name: code for code, name in enumerate(classes)}
+    rows: dict[str, list[int]] = {"train": [], "validation": [], "test": [], "unused": []}
+    for row, work in enumerate(works):
+        rows[work["part"]].append(row)
+    return Dataset(
+        pixels=np.memmap(folder / _PIXELS, np.uint8, "r", shape=(len(works), size, size, 3)),
+        labels=np.array([codes.get(work["label"], -1) for work in works], np.int64),
+        names=[work["name"] for work in works],
+        digests=[work["sha256"] for work in works],
+        parts={part: np.array(found, np.int64) for part, found in rows.items()},
+        classes=classes,
+    )
+
+
+def _check_classes(works: Sequence[Work]) -> list[str]:
+    """Names of the classes that can be trained on, sorted."""
+    sizes = Counter(work.label for work in works if work.split != "test" and work.label)
+    if len(sizes) < 2:
+        found = ", ".join(sizes) or "none"
+        raise BadInput(f"training needs at least two class folders with pictures; received {found}")
+    small = sorted(name for name, size in sizes.items() if size < 2)
+    if small:
+        raise BadInput(
+            f"every class needs at least 2 training pictures; {', '.join(small)} has 1: add "
+            "pictures to it or move it away"
+        )
+    return sorted(sizes)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BadInput(
+            f"{folder} must have {needed / 1e9:.1f} GB free for the decoded pictures; it has "
+            f"{free / 1e9:.1f} GB"
+        )
+
+
+def _decode_all(
+    works: Sequence[Work], spec: Preprocessing, path: Path
+) -> Iterator[tuple[Work, str, bool]]:
+    """Write pixels row by row; yield the works that could be decoded, name those that could not."""
+    rejected = grey_count = kept = 0
+    decoded = parallel_map(lambda work: _decode_one(work, spec), works)
+    # Written, not mapped: a full disk is then an error with a name and not a dead process.
+    with path.open("wb") as file:
+        for work, result in zip(works, track(decoded, len(works), "reading pictures"), strict=True):
+            if isinstance(result, ImageRejected):
+                say(f"skipped {work.name}: {result} ({result.slug})")
+                rejected += 1
+                continue
+            pixels, digest = result
+            file.write(pixels.tobytes())
+            grey = is_greyscale(pixels)
+            grey_count += grey
+            kept += 1
+            yield work, digest, grey
+    say(f"{kept} pictures read, {rejected} skipped, {grey_count} of them black and white")
+
+
+def _decode_one(work: Work, spec: Preprocessing) -> tuple[NDArray[np.uint8], str] | ImageRejected:
+    try:
+        data = read_file(work.path)
+        return to_pixels(decode(data, COLLECTION_LIMITS), spec), hashlib.sha256(data).hexdigest()
+    except ImageRejected as error:
+        return error
+
+
+def _validation_works(works: int) -> int:
+    """How many of a class's works validate: at least one, and one is left to train on."""
+    at_most = max(1, round(works * VALIDATION_SHARE_AT_MOST))
+    return min(works - 1, at_most, max(VALIDATION_WORKS, round(works * VALIDATION_SHARE)))
+
+
+def _split(works: Sequence[Work], seed: int) -> list[str]:
+    """Part of each work: "train", "validation", "test", or "unused" (its class is not trained)."""
+    has_test = any(work.split == "test" for work in works)
+    trained = {work.label for work in works if work.split != "test"}
+    rng = np.random.default_rng(seed)
+    parts = ["test" if work.split == "test" else "train" for work in works]
+    for label in sorted(label for label in trained if label):
+        rows = [row for row, work in enumerate(works) if work.label == label]
+        rows = list(rng.permutation([row for row in rows if parts[row] == "train"]))
+        # Every class keeps a training picture; with two, the other one validates.
+        if not has_test and len(rows) > 2:
+            for row in rows[: max(1, round(len(rows) * TEST_SHARE))]:
+                parts[row] = "test"
+            rows = [row for row in rows if parts[row] == "train"]
+        for row in rows[: _validation_works(len(rows))]:
+            parts[row] = "validation"
+    return [
+        part if work.label in trained else "unused" for part, work in zip(parts, works, strict=True)
+    ]

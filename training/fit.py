@@ -1,0 +1,279 @@
+"""The three phases: train, keep the best epoch, go on from it; stop and resume at any epoch.
+
+Best epoch: the highest Precision@5 on the validation works (what the product promises), the lower
+validation loss where two are equal. A phase starts from the best epoch of all phases before it,
+so that a phase which hurts loses nothing, and `efficientnet_phase<n>.keras` holds the best epoch
+of phase n, kept or not.
+
+Keras' own EarlyStopping and ModelCheckpoint do not survive a restart (their counters are not
+saved) and forget the phase before; the few lines here do both.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from index.progress import say, track
+from index.space.errors import ArtkinError
+from index.space.metrics import Evaluation, evaluate
+from training.dataset import Dataset
+from training.network import Cut, freeze, tail
+from training.prefix_cache import PixelViews, Views, cache_prefix
+from training.recipe import Phase, Recipe
+from training.schedules import learning_rate
+from training.state import RunState, load_state, save_state
+
+_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+class Interrupted(ArtkinError):
+    """SIGTERM or Ctrl-C: the last whole epoch is saved."""
+
+    exit_code = 143
+
+
+@dataclass
+class Stop:
+    """A flag that a signal handler raises and the training loop looks at after each step."""
+
+    asked: bool = field(default=False)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One part of the data under one set of weights."""
+
+    loss: float
+    accuracy: float
+    similarity: Evaluation
+    embeddings: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Current:
+    """The phase at hand: `model` trains the layers of `trained`, fed by `views`."""
+
+    name: str
+    number: int
+    phase: Phase
+    trained: keras.Model
+    views: Views
+    model: keras.Model
+
+
+class Fit:
+    """One training run in a folder.
+
+    Args:
+        network: from `build_network`; holds the best weights when `run` ends.
+        dataset: decoded works.
+        recipe: what to do.
+        folder: the run's; checkpoints, state and caches go there.
+        stop: raised by a signal handler.
+    """
+
+    def __init__(
+        self, network: keras.Model, dataset: Dataset, recipe: Recipe, folder: Path, stop: Stop
+    ) -> None:
+        self.network = network
+        self.dataset = dataset
+        self.recipe = recipe
+        self.folder = folder
+        self._stop = stop
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train all phases from the saved state, if there is one.
+
+        Returns:
+            One report a phase: its epochs, the best one, whether it was kept, its test metrics.
+
+        Raises:
+            Interrupted: `stop` was raised.
+            ArtkinError: the loss is no longer a number.
+        """
+        state = load_state(self.folder) or RunState()
+        for number in range(len(state.reports) + 1, len(self.recipe.phases) + 1):
+            phase = self.recipe.phases[number - 1]
+            if phase.epochs == 0:
+                state.reports.append({"phase": number, "skipped": True, "kept": False})
+                continue
+            self._run_phase(number, phase, state)
+        if state.kept:
+            self.network.load_weights(self.checkpoint(state.kept))
+        return state.reports
+
+    def checkpoint(self, phase: int) -> Path:
+        """Where a phase's best epoch is kept."""
+        return self.folder / f"efficientnet_phase{phase}.keras"
+
+    def _run_phase(self, number: int, phase: Phase, state: RunState) -> None:
+        if state.epoch == 0 and state.kept:
+            self.network.load_weights(self.checkpoint(state.kept))
+        cut = freeze(self.network, phase.unfreeze_from)
+        trained = tail(self.network, cut)
+        current = _Current(
+            f"phase {number}",
+            number,
+            phase,
+            trained,
+            self._views(cut, number),
+            _compiled(trained, phase, self._steps()),
+        )
+        if state.epoch:
+            state.restore(self.network, current.model.optimizer)
+        say(f"{current.name}: {_describe(cut)}, {phase.epochs} epochs at {phase.learning_rate:g}")
+        while state.epoch < phase.epochs and not _is_patience_over(state, phase):
+            self._run_epoch(current, state)
+        self._end_phase(current, cut, state)
+
+    def _run_epoch(self, current: _Current, state: RunState) -> None:
+        start = time.monotonic()
+        epoch, model = state.epoch + 1, current.model
+        name = f"{current.name}, epoch {epoch}/{current.phase.epochs}"
+        loss = 0.0
+        model.reset_metrics()  # train_on_batch returns the mean since the last reset
+        batches = track(self._batches(current, epoch), self._steps(), name)
+        for step, (x, y) in enumerate(batches, start=1):
+            loss = float(model.train_on_batch(x, y))
+            self._check_step(loss, name, step)
+        measured = self.measure(current.trained, current.views, "validation")
+        record = {
+            "epoch": epoch,
+            "loss": loss,
+            "validation_loss": measured.loss,
+            "validation_accuracy": measured.accuracy,
+            "validation_precision_at_5": measured.similarity.precision,
+            "learning_rate": float(np.asarray(model.optimizer.learning_rate)),
+            "steps": int(np.asarray(model.optimizer.iterations)),
+            "seconds": round(time.monotonic() - start, 1),
+        }
+        state.record(self.network, model.optimizer, record)
+        save_state(self.folder, state)
+        say(
+            f"{name}: loss {loss:.3f}, validation loss {measured.loss:.3f}, accuracy "
+            f"{measured.accuracy:.3f}, P@5 {measured.similarity.precision or 0:.3f}"
+            f"{', best so far' if state.best_epoch == epoch else ''}"
+        )
+
+    def _end_phase(self, current: _Current, cut: Cut, state: RunState) -> None:
+        state.restore_best(self.network)
+        _save_whole(self.network, self.checkpoint(current.number))
+        test = self.measure(current.trained, current.views, "test")
+        self._save_test_embeddings(current.number, test.embeddings)
+        report = {
+            "phase": current.number,
+            "trained_from": cut.block or "head",
+            "backbone_layers_trained": cut.trainable,
+            "stopped_early": state.epoch < current.phase.epochs,
+            "epochs": state.history,
+            "best_epoch": state.best_epoch,
+            "test": {"accuracy": test.accuracy, **test.similarity.as_dict()},
+        }
+        state.end_phase(current.number, report)
+        save_state(self.folder, state)
+        for cache in self.folder.glob("prefix_phase*"):
+            cache.unlink()
+        verdict = "kept" if report["kept"] else f"not kept, phase {state.kept} was better"
+        say(
+            f"{current.name} ends: best epoch {report['best_epoch']}, test accuracy "
+            f"{test.accuracy:.3f}, P@5 {test.similarity.precision or 0:.3f}, silhouette "
+            f"{test.similarity.silhouette or 0:.3f}; {verdict}"
+        )
+
+    def _save_test_embeddings(self, number: int, embeddings: NDArray[np.float32]) -> None:
+        rows = self.dataset.parts["test"]
+        np.savez(
+            self.folder / f"phase{number}_test.npz",
+            embeddings=embeddings,
+            labels=np.array(self.dataset.classes)[self.dataset.labels[rows]],
+            names=np.array(self.dataset.names)[rows],
+        )
+
+    def measure(self, trained: keras.Model, views: Views, part: str) -> Measured:
+        """Loss, accuracy, Precision@5 and silhouette of one part under the current weights."""
+        rows = self.dataset.parts[part]
+        outputs = [
+            trained.predict_on_batch(views.batch(chunk, np.zeros(len(chunk), np.bool_)))
+            for chunk in np.array_split(rows, -(-len(rows) // 64))
+        ]
+        logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
+        labels = self.dataset.labels[rows]
+        return Measured(
+            loss=float(np.asarray(_LOSS(labels, logits))),
+            accuracy=float((logits.argmax(axis=1) == labels).mean()),
+            similarity=evaluate(embeddings, np.array(self.dataset.classes)[labels].tolist()),
+            embeddings=embeddings,
+        )
+
+    def _views(self, cut: Cut, number: int) -> Views:
+        if cut.output is None:
+            return PixelViews(self.dataset.pixels)
+        path = self.folder / f"prefix_phase{number}.f16"
+        return cache_prefix(self.network, cut.output, self.dataset.pixels, self.recipe.mirror, path)
+
+    def _steps(self) -> int:
+        return -(-len(self.dataset.parts["train"]) // self.recipe.batch)
+
+    def _batches(
+        self, current: _Current, epoch: int
+    ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """The epoch's batches: a function of seed, phase and epoch, so that a resumed run sees
+        what an uninterrupted one would have seen."""
+        rng = np.random.default_rng([self.recipe.seed, current.number, epoch])
+        self.network.get_layer("dropout").seed_generator.state.assign([current.number, epoch])
+        rows = rng.permutation(self.dataset.parts["train"])
+        mirrored = rng.random(len(rows)) < (0.5 if self.recipe.mirror else 0.0)
+        for start in range(0, len(rows), self.recipe.batch):
+            part = slice(start, start + self.recipe.batch)
+            yield current.views.batch(rows[part], mirrored[part]), self.dataset.labels[rows[part]]
+
+    def _check_step(self, loss: float, name: str, step: int) -> None:
+        if not np.isfinite(loss):
+            raise ArtkinError(
+                f"the loss must be a number; {name}, step {step} gave {loss}. The best epochs so "
+                f"far are kept in {self.folder}; train again with a lower learning rate"
+            )
+        if self._stop.asked:
+            raise Interrupted(
+                f"stopped in {name}; whole epochs are kept: go on with the same command and "
+                "--resume"
+            )
+
+
+def _compiled(trained: keras.Model, phase: Phase, steps: int) -> keras.Model:
+    model = keras.Model(trained.input, trained.outputs[0])
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate(phase, steps)),
+        loss=_LOSS,
+        # XLA makes a training step fifteen times slower on processors (docs/decisions.md).
+        jit_compile="auto" if keras.distribution.list_devices("gpu") else False,
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _is_patience_over(state: RunState, phase: Phase) -> bool:
+    return phase.patience is not None and state.epoch - state.best_epoch >= phase.patience
+
+
+def _describe(cut: Cut) -> str:
+    if cut.block is None:
+        return "backbone frozen"
+    if cut.output is None:
+        return "the whole network"
+    return f"the backbone from {cut.block} on ({cut.trainable} layers)"
+
+
+def _save_whole(network: keras.Model, path: Path) -> None:
+    partial = path.with_name(f".{path.name}")
+    network.save(partial.with_suffix(".partial.keras"))
+    os.replace(partial.with_suffix(".partial.keras"), path)

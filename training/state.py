@@ -1,0 +1,125 @@
+"""Where a training run is: saved whole after each epoch, so that a kill loses one epoch at most.
+
+One file, `state.npz`, replaced atomically: the weights and the optimizer's variables of the last
+epoch, the weights of the phase's best epoch, and the counters as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from index.space.artefact import sync_folder
+from index.space.errors import ArtefactError
+
+FILE = "state.npz"
+_COUNTERS = ("epoch", "best_epoch", "kept", "history", "reports")
+
+
+@dataclass
+class RunState:
+    """Args:
+    epoch: epochs done in the current phase.
+    best_epoch: the best of them, 0 before the first.
+    kept: the phase whose best epoch is the best of all, 0 before the first ended.
+    history: one record an epoch of the current phase.
+    reports: one an ended phase.
+    weights, optimizer, best: arrays in the order of Keras' `weights` and `variables`.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    kept: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    weights: list[NDArray[Any]] = field(default_factory=list)
+    optimizer: list[NDArray[Any]] = field(default_factory=list)
+    best: list[NDArray[Any]] = field(default_factory=list)
+
+    def record(self, network: keras.Model, optimizer: Any, epoch: dict[str, Any]) -> None:
+        """Take over an epoch that has just ended."""
+        self.history.append(epoch)
+        self.epoch = epoch["epoch"]
+        self.weights = network.get_weights()
+        self.optimizer = [np.asarray(variable) for variable in optimizer.variables]
+        if self.best_epoch == 0 or is_better(epoch, self.history[self.best_epoch - 1]):
+            self.best_epoch, self.best = self.epoch, self.weights
+
+    def restore(self, network: keras.Model, optimizer: Any) -> None:
+        """Put the last epoch's numbers back into a model compiled for the same phase."""
+        network.set_weights(self.weights)
+        for variable, value in zip(optimizer.variables, self.optimizer, strict=True):
+            variable.assign(value)
+
+    def restore_best(self, network: keras.Model) -> None:
+        """Put the phase's best epoch into the network."""
+        network.set_weights(self.best)
+
+    def end_phase(self, number: int, report: dict[str, Any]) -> None:
+        """Close a phase: it is kept where its best epoch is at least as good as the kept one's."""
+        kept = next((r for r in self.reports if r["phase"] == self.kept), None)
+        best = self.history[self.best_epoch - 1]
+        report["kept"] = kept is None or not is_better(kept["epochs"][kept["best_epoch"] - 1], best)
+        if report["kept"]:
+            self.kept = number
+            for earlier in self.reports:
+                earlier["kept"] = False
+        self.reports.append(report)
+        self.epoch = self.best_epoch = 0
+        self.history, self.weights, self.optimizer, self.best = [], [], [], []
+
+
+def is_better(epoch: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether an epoch beats another: validation P@5, then the lower validation loss."""
+    return _rank(epoch) > _rank(other)
+
+
+def _rank(epoch: dict[str, Any]) -> tuple[float, float]:
+    return epoch["validation_precision_at_5"] or 0.0, -epoch["validation_loss"]
+
+
+def save_state(folder: Path, state: RunState) -> None:
+    """Replace the folder's state file."""
+    counters = json.dumps({name: getattr(state, name) for name in _COUNTERS})
+    arrays: dict[str, Any] = {"counters": np.array(counters)}
+    arrays |= {f"w{i:04}": array for i, array in enumerate(state.weights)}
+    arrays |= {f"o{i:04}": array for i, array in enumerate(state.optimizer)}
+    if state.best_epoch != state.epoch:
+        arrays |= {f"b{i:04}": array for i, array in enumerate(state.best)}
+    partial = folder / f".{FILE}.partial"
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / FILE)
+    sync_folder(folder)
+
+
+def load_state(folder: Path) -> RunState | None:
+    """The folder's state, or None where no epoch has ended yet.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
+    if not (folder / FILE).exists():
+        return None
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as arrays:
+            state = RunState(**json.loads(str(arrays["counters"])))
+            for kind, name in (("w", "weights"), ("o", "optimizer"), ("b", "best")):
+                found = sorted(key for key in arrays.files if key[0] == kind and key != "counters")
+                setattr(state, name, [arrays[key] for key in found])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(
+            f"{folder / FILE} is damaged ({error}); remove it to train from the start"
+        ) from error
+    if not state.best:
+        state.best = state.weights
+    return state

@@ -1,0 +1,134 @@
+"""`artkin train DATA --preset NAME`: a collection to a training run's folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from index.collection import read_collection
+from index.progress import say
+from index.space.errors import BadInput
+from training.dataset import Dataset, load_dataset, prepare_dataset
+from training.fit import Fit, Stop
+from training.network import build_network
+from training.presets import PRESETS, load_preset
+from training.recipe import Recipe
+
+RUN, REPORT = "run.json", "report.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("data", type=Path, help="folder with a folder of pictures a class")
+    parser.add_argument("--preset", default="recommended", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--run", type=Path, help="folder to work in (runs/PRESET)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--backbone", help="lite0 (default), b0, b1, b2, b3, v2b0 ... v2b3")
+    parser.add_argument("--weights", type=Path, help="a local file of the backbone's weights")
+    parser.add_argument("--size", type=int, help="side of the model's input in pixels")
+    parser.add_argument("--seed", type=int, default=0, help="of split, order and first weights")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run the command."""
+    recipe = load_preset(options.preset, options.backbone, options.size, options.seed)
+    folder = options.run or Path("runs") / recipe.name
+    with _stop_on_signals() as stop:
+        train(
+            options.data,
+            recipe,
+            folder,
+            stop,
+            weights=options.weights,
+            resume=options.resume,
+        )
+    say(f"next: artkin export {folder} --to models/{recipe.name}-1")
+
+
+def train(
+    data: Path,
+    recipe: Recipe,
+    folder: Path,
+    stop: Stop,
+    *,
+    weights: Path | None = None,
+    resume: bool = False,
+) -> dict[str, Any]:
+    """Train a recipe on a collection.
+
+    Returns:
+        The report, also in `report.json`: recipe, data set, phases, the kept one.
+
+    Raises:
+        BadInput: unusable data; a run in the folder without `resume`; another recipe with it.
+    """
+    start = time.monotonic()
+    _check_folder(folder, recipe, resume)
+    dataset = _dataset(data, recipe, folder)
+    network = build_network(recipe, len(dataset.classes), weights)
+    phases = Fit(network, dataset, recipe, folder, stop).run()
+    report = {
+        "recipe": recipe.as_dict(),
+        "classes": dataset.classes,
+        "works": {part: len(rows) for part, rows in dataset.parts.items()},
+        "phases": phases,
+        "kept_phase": max((p["phase"] for p in phases if p["kept"]), default=None),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return report
+
+
+def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Start a run's folder, or see that what is there is the run to go on with."""
+    document = json.loads(json.dumps(recipe.as_dict()))
+    path = folder / RUN
+    if not path.exists():
+        if resume:
+            raise BadInput(f"{folder} holds no run to resume; leave --resume out to start one")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        return
+    if not resume:
+        raise BadInput(f"{folder} holds a run already; go on with --resume or name another --run")
+    before = json.loads(path.read_text(encoding="utf-8"))
+    different = [key for key in document if before.get(key) != document[key]]
+    if different:
+        raise BadInput(
+            "a run is resumed with the recipe it was started with; different: "
+            + ", ".join(f"{key} {before.get(key)} -> {document[key]}" for key in different)
+        )
+
+
+def _dataset(data: Path, recipe: Recipe, folder: Path) -> Dataset:
+    if (folder / "works.json").exists():
+        return load_dataset(folder)
+    collection = read_collection(data)
+    for warning in collection.warnings:
+        say(f"note: {warning}")
+    for reason, count in sorted(collection.left_out.items()):
+        say(f"left out: {count} {reason}")
+    return prepare_dataset(collection, recipe.size, recipe.seed, folder)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Stop]:
+    """SIGTERM and Ctrl-C end the run after the step at hand; a second Ctrl-C ends it at once."""
+    stop = Stop()
+
+    def ask(number: int, _frame: Any) -> None:
+        stop.asked = True
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
