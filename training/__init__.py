@@ -1,1 +1,29 @@
 """Offline side of artkin: a collection becomes an evaluated embedding model."""
+
+import os
+import sys
+import tempfile
+
+# TensorFlow reports each missing GPU library as an error; what really fails raises in Python.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _import_tensorflow_quietly() -> None:
+    """Import TensorFlow without the lines about oneDNN and CUDA that it writes before its log
+    level holds; where the import fails they are shown."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401, PLC0415
+        except BaseException:
+            said.seek(0)
+            os.write(stderr, said.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+_import_tensorflow_quietly()

@@ -19,7 +19,10 @@ from numpy.typing import NDArray
 from index.space.errors import BadInput
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_DTYPES = {"FloatStorage": np.dtype(np.float32), "LongStorage": np.dtype(np.int64)}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "FloatStorage": np.dtype(np.float32),
+    "LongStorage": np.dtype(np.int64),
+}
 
 
 class _Tensor:

@@ -1,0 +1,41 @@
+# The two commands of the README, and what keeps the repository in order.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   ?= examples/art_institute
+SERVE  ?= 1
+
+.PHONY: demo stop test check lock clean
+
+demo: $(VENV)/installed
+	$(BIN)/python examples/demo.py "$(DATA)" $(if $(filter 0,$(SERVE)),--no-serve)
+
+stop: $(VENV)/installed
+	$(BIN)/python examples/demo.py --stop
+
+test: check
+	$(BIN)/pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+$(VENV)/installed: requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --progress-bar on --require-hashes --requirement requirements/dev.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Resolves the requirements again; the files carry hashes and no address of any index.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-emit-index-url --no-emit-find-links --no-config --upgrade pyproject.toml
+lock: $(VENV)/installed
+	$(LOCK) --extra serve --output-file requirements/serve.txt
+	$(LOCK) --extra serve --extra train --constraint requirements/serve.txt \
+		--output-file requirements/job.txt
+	$(LOCK) --extra serve --extra train --extra dev --constraint requirements/job.txt \
+		--output-file requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info
