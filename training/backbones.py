@@ -8,6 +8,7 @@ Each is a functional Keras model from uint8 pixels to the last feature map, scal
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -165,12 +166,15 @@ def _keras_backbone(name: str, pixels: Any, weights: Path | None) -> keras.Model
     if weights is not None and not weights.is_file():
         raise BadInput(f"--weights must be a file of {function} weights; received {weights}")
     try:
-        return getattr(keras.applications, function)(
-            include_top=False,
-            weights=str(weights) if weights else "imagenet",
-            input_tensor=pixels,
-            name=name,
-        )
+        with warnings.catch_warnings():
+            if weights is not None:  # Keras leaves layers at random with a warning only
+                warnings.simplefilter("error")
+            return getattr(keras.applications, function)(
+                include_top=False,
+                weights=str(weights) if weights else "imagenet",
+                input_tensor=pixels,
+                name=name,
+            )
     except Exception as error:  # Keras raises a bare Exception when a download fails
         if weights is not None:
             reason = str(error).strip().splitlines()[0]

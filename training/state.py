@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -116,7 +117,7 @@ def load_state(folder: Path) -> RunState | None:
             for kind, name in (("w", "weights"), ("o", "optimizer"), ("b", "best")):
                 found = sorted(key for key in arrays.files if key[0] == kind and key != "counters")
                 setattr(state, name, [arrays[key] for key in found])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         raise ArtefactError(
             f"{folder / FILE} is damaged ({error}); remove it to train from the start"
         ) from error

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from index.collection import read_collection
+from index.space.errors import BadInput
+from index.space.preprocessing import COLLECTION_LIMITS, Preprocessing, decode, to_pixels
+from training.dataset import prepare_dataset
+
+
+def prepare(root, folder, size=64, seed=0):
+    return prepare_dataset(read_collection(root), size, seed, folder)
+
+
+def test_pixels_are_those_of_serving_and_rows_keep_their_names(tmp_path, painted_collection):
+    root = painted_collection(tmp_path / "art", each=8)
+    (root / "baroque" / "baroque-3.jpg").write_bytes(b"<html>not a picture</html>")
+    dataset = prepare(root, tmp_path / "run")
+    assert len(dataset.names) == 23
+    spec = Preprocessing(height=64, width=64)
+    for row, name in enumerate(dataset.names):
+        expected = to_pixels(decode((root / name).read_bytes(), COLLECTION_LIMITS), spec)
+        np.testing.assert_array_equal(dataset.pixels[row], expected)
+        assert dataset.classes[dataset.labels[row]] == name.split("/")[0]
+
+
+def test_a_bad_picture_is_named_with_its_reason(tmp_path, painted_collection, capsys):
+    root = painted_collection(tmp_path / "art", each=8)
+    whole = (root / "baroque" / "baroque-3.jpg").read_bytes()
+    (root / "baroque" / "baroque-3.jpg").write_bytes(whole[: len(whole) // 2])
+    prepare(root, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "skipped baroque/baroque-3.jpg" in said
+    assert "image-corrupt" in said
+
+
+def test_the_split_is_by_class_disjoint_and_fixed_by_the_seed(tmp_path, painted_collection):
+    root = painted_collection(tmp_path / "art", each=40)
+    one, same, other = (
+        prepare(root, tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    )
+    for label in range(3):
+        sizes = {part: int((one.labels[rows] == label).sum()) for part, rows in one.parts.items()}
+        assert sizes == {"test": 6, "validation": 6, "train": 28, "unused": 0}
+    assert Counter(np.concatenate(list(one.parts.values())).tolist()).most_common(1)[0][1] == 1
+    for part in one.parts:
+        np.testing.assert_array_equal(one.parts[part], same.parts[part])
+    assert one.parts["test"].tolist() != other.parts["test"].tolist()
+
+
+def test_the_test_folder_is_the_test_part(tmp_path, painted_collection):
+    painted_collection(tmp_path / "art" / "train", each=12, seed=1)
+    painted_collection(tmp_path / "art" / "test", each=5, seed=2)
+    dataset = prepare(tmp_path / "art", tmp_path / "run")
+    tested = {dataset.names[row] for row in dataset.parts["test"]}
+    assert tested == {name for name in dataset.names if name.startswith("test/")}
+    assert len(tested) == 15
+
+
+def test_a_test_class_that_is_not_trained_on_is_not_used(tmp_path, painted_collection):
+    painted_collection(tmp_path / "art" / "train", each=4, styles=("cubism", "baroque"))
+    painted_collection(tmp_path / "art" / "test", each=4)
+    dataset = prepare(tmp_path / "art", tmp_path / "run")
+    assert dataset.classes == ["baroque", "cubism"]
+    assert {dataset.names[row].split("/")[1] for row in dataset.parts["unused"]} == {"ukiyo_e"}
+
+
+@pytest.mark.parametrize("each", [2, 3, 4])
+def test_small_classes_keep_a_training_picture(tmp_path, painted_collection, each):
+    dataset = prepare(painted_collection(tmp_path / "art", each=each), tmp_path / "run")
+    for label in range(3):
+        assert (dataset.labels[dataset.parts["train"]] == label).sum() >= 1
+        assert (dataset.labels[dataset.parts["validation"]] == label).sum() >= 1
+
+
+def test_one_class_and_a_class_of_one_are_refused(tmp_path, painted_collection):
+    one = painted_collection(tmp_path / "one", styles=("cubism",))
+    with pytest.raises(BadInput, match="two class folders with pictures; received cubism"):
+        prepare(one, tmp_path / "a")
+    single = painted_collection(tmp_path / "single", each=4)
+    for path in list((single / "baroque").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(BadInput, match="baroque has 1"):
+        prepare(single, tmp_path / "b")

@@ -1,0 +1,155 @@
+"""What a run leaves behind, and that an interrupted one ends like a straight one."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from index.space.errors import BadInput
+from training.backbones import block_of
+from training.dataset import load_dataset
+from training.fit import Fit, Interrupted, Stop
+from training.network import EMBEDDING, backbone_layers, build_network
+from training.train import train
+
+
+def report_of(run: Path) -> dict:
+    return json.loads((run / "report.json").read_text())
+
+
+def weights_by_block(network: keras.Model) -> dict[str, list[np.ndarray]]:
+    found: dict[str, list[np.ndarray]] = defaultdict(list)
+    for layer in backbone_layers(network):
+        found[block_of(layer.name)] += layer.get_weights()
+    return found
+
+
+def changed_blocks(before: keras.Model, after: keras.Model) -> set[str]:
+    old, new = weights_by_block(before), weights_by_block(after)
+    return {
+        block
+        for block in old
+        if any((a != b).any() for a, b in zip(old[block], new[block], strict=True))
+    }
+
+
+def test_each_phase_trains_its_blocks_and_no_other(run, small_recipe):
+    start = build_network(small_recipe, classes=3)
+    phases = [keras.models.load_model(run / f"efficientnet_phase{n}.keras") for n in (1, 2, 3)]
+    assert changed_blocks(start, phases[0]) == set()
+    assert changed_blocks(start, phases[1]) == {"block7a", "top"}
+    assert changed_blocks(start, phases[2]) == set(weights_by_block(start)) - {"none"}
+    assert (
+        (start.get_layer(EMBEDDING).kernel != phases[0].get_layer(EMBEDDING).kernel).numpy().any()
+    )
+
+
+def test_batch_norm_statistics_of_the_backbone_never_move(run, small_recipe):
+    start = build_network(small_recipe, classes=3)
+    after = keras.models.load_model(run / "efficientnet_phase3.keras")
+    for layer in backbone_layers(start):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            for old, new in zip(
+                layer.get_weights(), after.get_layer(layer.name).get_weights(), strict=True
+            ):
+                np.testing.assert_array_equal(old, new)
+
+
+def test_the_phase_that_hurts_is_measured_and_not_kept(run):
+    report = report_of(run)
+    assert [phase["phase"] for phase in report["phases"]] == [1, 2, 3]
+    assert report["phases"][2]["kept"] is False
+    assert report["kept_phase"] in (1, 2)
+    best = [
+        phase["epochs"][phase["best_epoch"] - 1]["validation_precision_at_5"]
+        for phase in report["phases"]
+    ]
+    assert best[report["kept_phase"] - 1] == max(best)
+
+
+def test_the_log_has_every_epoch_its_rate_and_its_steps(run, small_recipe):
+    train_works = len(load_dataset(run).parts["train"])
+    steps = -(-train_works // small_recipe.batch)
+    for phase in report_of(run)["phases"]:
+        assert [epoch["epoch"] for epoch in phase["epochs"]] == [1, 2]
+        assert [epoch["steps"] for epoch in phase["epochs"]] == [steps, 2 * steps]
+        assert {"accuracy", "precision", "silhouette", "silhouette_cosine"} <= set(phase["test"])
+
+
+def test_the_checkpoint_holds_the_best_epoch_that_was_measured(run, small_recipe):
+    """The `.keras` file of phase 1 gives again, on test, what the report says of it."""
+    network = keras.models.load_model(run / "efficientnet_phase1.keras")
+    dataset = load_dataset(run)
+    fit = Fit(network, dataset, small_recipe, run, Stop())
+    logits = network.predict_on_batch(np.array(dataset.pixels[dataset.parts["test"]]))
+    accuracy = (logits.argmax(axis=1) == dataset.labels[dataset.parts["test"]]).mean()
+    assert accuracy == pytest.approx(report_of(run)["phases"][0]["test"]["accuracy"])
+    assert fit.checkpoint(1).exists()
+
+
+class StopAfter(Stop):
+    """Asks to stop at the n-th look."""
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+
+    @property
+    def asked(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", [1, 5])
+def test_killed_and_resumed_is_straight(tmp_path, run, painted, small_recipe, looks):
+    folder = tmp_path / "run"
+    with pytest.raises(Interrupted, match="--resume"):
+        train(painted, small_recipe, folder, StopAfter(looks))
+    resumed = train(painted, small_recipe, folder, Stop(), resume=True)
+    straight = report_of(run)
+    assert resumed["kept_phase"] == straight["kept_phase"]
+    for ours, theirs in zip(resumed["phases"], straight["phases"], strict=True):
+        for a, b in zip(ours["epochs"], theirs["epochs"], strict=True):
+            assert (a["steps"], a["learning_rate"]) == (b["steps"], b["learning_rate"])
+        if ours["phase"] < 3:  # the third diverges on purpose, and with it every rounding
+            assert ours["epochs"][-1]["loss"] == pytest.approx(theirs["epochs"][-1]["loss"], 1e-3)
+
+
+@pytest.mark.slow
+def test_sigterm_keeps_whole_epochs_and_resume_ends_the_run(tmp_path, painted):
+    folder = tmp_path / "run"
+    command = [sys.executable, "artkin.py", "train", str(painted), "--preset", "seed"]
+    command += ["--size", "64", "--run", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if re.search(r"phase 2, epoch 1/3: loss", line):
+            process.send_signal(signal.SIGTERM)
+            break
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    ended = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "phase 1, epoch" not in ended.stdout  # done before the stop
+    assert len(report_of(folder)["phases"]) == 3
+
+
+def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
+    run, painted, small_recipe
+):
+    with pytest.raises(BadInput, match="go on with --resume"):
+        train(painted, small_recipe, run, Stop())
+    other = type(small_recipe)(**(small_recipe.__dict__ | {"dimension": 64}))
+    with pytest.raises(BadInput, match="dimension 32 -> 64"):
+        train(painted, other, run, Stop(), resume=True)
