@@ -164,7 +164,13 @@ def _work(root: Path, name: str, row: dict[str, str], is_split: bool) -> Work:
     split = folders.pop(0) if is_split and folders and folders[0] in SPLITS else None
     label = row.pop("class", "") or (folders[0] if folders else None)
     digest = hashlib.sha256(_key(name).encode("utf-8", "surrogateescape")).hexdigest()
-    return Work(row.pop("id", "") or digest[:16], root / name, name, label, split, row)
+    id_ = row.pop("id", "") or digest[:16]
+    return Work(id_, root / name, _printable(name), label and _printable(label), split, row)
+
+
+def _printable(name: str) -> str:
+    """A name that is not UTF-8 on the disk, such that it can be printed and stored: caf\\xe9."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _read_manifest(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]:

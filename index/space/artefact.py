@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from index.space.errors import ArtefactError, BadInput
 
 MANIFEST = "manifest.json"
+SEAL = "manifest.sha256"  # of the manifest itself, as `sha256sum manifest.json` prints it
 
 
 class Manifest(BaseModel):
@@ -63,14 +64,15 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` of a folder under construction, its `files` computed here."""
+    """Write the manifest of a folder under construction, `files` computed here, and its seal."""
     files = {name: sha256_of(folder / name) for name in sorted(_files_below(folder))}
     text = manifest.model_copy(update={"files": files}).model_dump_json(indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (folder / SEAL).write_bytes(_seal(folder))
 
 
 def read_manifest(folder: Path, kind: type[M], what: str, make_again: str) -> M:
-    """Read and verify a folder's manifest and the digest of every file it names.
+    """Read and verify a folder's manifest, its seal, and the digest of every file it names.
 
     Args:
         kind: the manifest's class; its `format` default is the only one taken.
@@ -95,6 +97,7 @@ def read_manifest(folder: Path, kind: type[M], what: str, make_again: str) -> M:
             f"{folder} has manifest format {found!r}, this artkin reads format {expected}; "
             f"make the {what} again with `{make_again}`"
         )
+    _verify_seal(folder, what)
     try:
         manifest = kind.model_validate(document)
     except ValidationError as error:
@@ -122,8 +125,21 @@ def sync_folder(folder: Path) -> None:
 
 def _files_below(folder: Path) -> Iterator[str]:
     for path in folder.rglob("*"):
-        if path.is_file() and path != folder / MANIFEST:
+        if path.is_file() and path not in (folder / MANIFEST, folder / SEAL):
             yield path.relative_to(folder).as_posix()
+
+
+def _seal(folder: Path) -> bytes:
+    return f"{sha256_of(folder / MANIFEST)}  {MANIFEST}\n".encode()
+
+
+def _verify_seal(folder: Path, what: str) -> None:
+    path = folder / SEAL
+    if not path.is_file() or path.read_bytes() != _seal(folder):
+        raise ArtefactError(
+            f"{path} must be the SHA-256 of {MANIFEST}, and is missing or another; restore the "
+            f"{what} or make it again"
+        )
 
 
 def _verify_files(folder: Path, manifest: Manifest, what: str) -> None:

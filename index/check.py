@@ -1,0 +1,194 @@
+"""`artkin check`: look a collection over before training on it or indexing it.
+
+    artkin check COLLECTION [--size 224] [--json]
+
+Every picture is decoded, as training and indexing will. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from index.collection import Collection, Work, read_collection
+from index.progress import console, counted, say, track
+from index.reading import BadFile, Picture, in_order, read_picture
+from index.space.errors import BadInput, ImageRejected
+from index.space.preprocessing import Preprocessing
+
+_NAMES_SHOWN = 10
+K = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `artkin check`."""
+    parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
+    parser.add_argument(
+        "--size", type=int, default=224, help="side of the model's input in pixels (default 224)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run `artkin check`."""
+    found = check(read_collection(options.collection), options.size, quiet=options.json)
+    if options.json:
+        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        _show(found)
+    if not found.works:
+        raise BadInput(
+            f"none of the {len(found.bad)} pictures in {options.collection} can be used, the first "
+            f"{found.bad[0].name}: {found.bad[0].message}"
+        )
+
+
+@dataclass(frozen=True)
+class ClassSize:
+    """Usable works of one class in one split; label and split are None where there is none."""
+
+    split: str | None
+    label: str | None
+    works: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a collection is like.
+
+    Args:
+        works: usable pictures.
+        classes: their number by split and class.
+        left_out: files that are no works, by reason.
+        bad: pictures that cannot be used.
+        greyscale: names of pictures without colour.
+        enlarged: names of pictures with a side shorter than the model's input.
+        in_both_splits: names of identical files, of which some train and some test.
+        small_classes: classes that cannot reach a Precision@5 of 1: fewer than 6 works.
+        imbalance: works of the largest class over those of the smallest; None without classes.
+        warnings: of the collection itself.
+    """
+
+    works: int
+    classes: list[ClassSize]
+    left_out: dict[str, int]
+    bad: list[BadFile]
+    greyscale: list[str]
+    enlarged: list[str]
+    in_both_splits: list[list[str]]
+    small_classes: list[ClassSize]
+    imbalance: float | None
+    warnings: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return asdict(self) | {"bad": [file.model_dump() for file in self.bad]}
+
+
+def check(collection: Collection, size: int = 224, quiet: bool = False) -> Check:
+    """Decode a collection's pictures and describe it.
+
+    Args:
+        size: side of the model's input, in pixels.
+        quiet: show no progress.
+
+    Raises:
+        BadInput: a size that no model has.
+    """
+    if not 32 <= size <= 1024:
+        raise BadInput(f"--size must be from 32 to 1024 pixels; received {size}")
+    spec = Preprocessing(height=size, width=size)
+    results = in_order(lambda work: read_picture(work.path, spec)[0], collection.works)
+    if not quiet:
+        results = track(results, len(collection.works), "checking")
+    good: list[tuple[Work, Picture]] = []
+    bad: list[BadFile] = []
+    for work, result in results:
+        if isinstance(result, ImageRejected):
+            bad.append(BadFile(name=work.name, reason=result.slug, message=str(result)))
+        else:
+            good.append((work, result))
+    classes = _classes(work for work, _ in good)
+    return Check(
+        works=len(good),
+        classes=classes,
+        left_out=collection.left_out,
+        bad=bad,
+        greyscale=[work.name for work, picture in good if picture.greyscale],
+        enlarged=[w.name for w, picture in good if min(picture.width, picture.height) < size],
+        in_both_splits=_in_both_splits(good),
+        small_classes=[c for c in classes if c.label is not None and c.works < K + 1],
+        imbalance=_imbalance(work for work, _ in good),
+        warnings=collection.warnings,
+    )
+
+
+def _classes(works: Iterable[Work]) -> list[ClassSize]:
+    counts = Counter((work.split, work.label) for work in works)
+    return [
+        ClassSize(split, label, count)
+        for (split, label), count in sorted(counts.items(), key=lambda item: str(item[0]))
+    ]
+
+
+def _imbalance(works: Iterable[Work]) -> float | None:
+    counts = Counter(work.label for work in works if work.label is not None)
+    return max(counts.values()) / min(counts.values()) if counts else None
+
+
+def _in_both_splits(good: Iterable[tuple[Work, Picture]]) -> list[list[str]]:
+    same: defaultdict[str, list[Work]] = defaultdict(list)
+    for work, picture in good:
+        same[picture.sha256].append(work)
+    return [
+        [work.name for work in works]
+        for works in same.values()
+        if len({work.split for work in works}) > 1
+    ]
+
+
+def _show(found: Check) -> None:
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    _show_classes(found)
+    say(f"{found.works} usable pictures, {len(found.bad)} unusable")
+    say(f"left out: {counted(found.left_out)}")
+    _show_names("unusable", [f"{f.name}: {f.reason}: {f.message}" for f in found.bad])
+    _show_names("black-and-white", found.greyscale)
+    _show_names("smaller than the model's input, enlarged", found.enlarged)
+    _show_names("identical in train and test", [" = ".join(same) for same in found.in_both_splits])
+    small = [f"{_name(c)}: {c.works}" for c in found.small_classes]
+    _show_names(f"classes of fewer than {K + 1} works, which cannot reach Precision@{K} = 1", small)
+    if found.imbalance is not None:
+        say(f"largest class / smallest class: {found.imbalance:.1f}")
+
+
+def _show_classes(found: Check) -> None:
+    splits = sorted({c.split for c in found.classes}, key=str)
+    table = Table("class", *(split or "works" for split in splits))
+    counts = {(c.label, c.split): c.works for c in found.classes}
+    for label in sorted({c.label for c in found.classes}, key=lambda label: label or ""):
+        table.add_row(
+            Text(label or "(no class)"), *(str(counts.get((label, s), 0)) for s in splits)
+        )
+    console.print(table)
+
+
+def _show_names(what: str, names: Sequence[str]) -> None:
+    say(f"{what}: {len(names)}")
+    for name in names[:_NAMES_SHOWN]:
+        say(f"  {name}")
+    if len(names) > _NAMES_SHOWN:
+        say(f"  and {len(names) - _NAMES_SHOWN} more, --json names all")
+
+
+def _name(class_: ClassSize) -> str:
+    return "/".join(part for part in (class_.split, class_.label) if part)

@@ -1,0 +1,114 @@
+"""Many picture files, read and decoded ahead of whoever uses them, in order and in bounded memory.
+
+Threads suffice: Pillow and hashlib let other threads run while they work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from index.parallel import parallel_map
+from index.space.errors import ImageRejected
+from index.space.preprocessing import (
+    COLLECTION_LIMITS,
+    Preprocessing,
+    decode,
+    is_greyscale,
+    read_file,
+    sniff,
+    to_pixels,
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# A decoder takes up to a GiB for the largest picture allowed, so more cores must not mean more.
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is kept of a picture file that was read.
+
+    Args:
+        sha256: of the file.
+        width: of the upright picture as the file holds it, in pixels.
+        height: the same.
+        greyscale: whether it has no colour.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    greyscale: bool
+
+
+class BadFile(BaseModel):
+    """A picture of the collection that cannot be used, and why.
+
+    Args:
+        name: its path inside the collection.
+        reason: the slug of its `ImageRejected`.
+        message: that error's text.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    reason: str
+    message: str
+
+
+def read_picture(path: Path, spec: Preprocessing) -> tuple[Picture, NDArray[np.uint8], Image.Image]:
+    """Read, decode and resize one of the collection's pictures.
+
+    Returns:
+        What is kept; the model's pixels, uint8 (height, width, 3); and the upright RGB image, a
+        large JPEG's at a reduced scale, which takes up to a quarter of a GiB: let go of it soon.
+
+    Raises:
+        ImageRejected: it cannot be used; `slug` says why.
+    """
+    data = read_file(path)
+    image = decode(data, COLLECTION_LIMITS)
+    pixels = to_pixels(image, spec)
+    width, height = _size_in_file(data, image)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(digest, width, height, is_greyscale(pixels)), pixels, image
+
+
+def in_order(
+    function: Callable[[T], R], items: Iterable[T]
+) -> Iterator[tuple[T, R | ImageRejected]]:
+    """Call `function` on items by a few threads; yield items with results, in their order.
+
+    An `ImageRejected` is a result; any other error is raised.
+    """
+    return parallel_map(lambda item: (item, _attempt(function, item)), items, _THREADS)
+
+
+def _attempt(function: Callable[[T], R], item: T) -> R | ImageRejected:
+    try:
+        return function(item)
+    except ImageRejected as rejected:
+        return rejected
+
+
+def _size_in_file(data: bytes, upright: Image.Image) -> tuple[int, int]:
+    """Width and height before a JPEG's reduced decoding, the way the upright picture stands."""
+    kind = sniff(data[:32])
+    with Image.open(io.BytesIO(data), formats=[kind] if kind else None) as image:
+        width, height = image.size
+    turned = (width > height) != (upright.width > upright.height)
+    return (height, width) if turned else (width, height)

@@ -1,0 +1,57 @@
+"""SQLite files of a release: written once, whole; read-only and immutable ever after."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from index.space.errors import ArtefactError
+
+
+@contextmanager
+def new_table(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
+    """A new file with one table; complete when the block ends.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(schema)
+            yield connection
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise OSError(errno.EIO, str(error), str(path)) from error
+
+
+def open_table(path: Path) -> sqlite3.Connection:
+    """Open a file that nothing writes to any more, without locks or journals beside it.
+
+    Immutable files work on a read-only mount (https://sqlite.org/uri.html).
+
+    Raises:
+        ArtefactError: no such file.
+    """
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"  # as_uri quotes '#', '?' and '%'
+    try:
+        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise ArtefactError(f"{path} cannot be opened: {error}") from error
+
+
+def count_rows(connection: sqlite3.Connection, count: str, path: Path) -> int:
+    """The result of a `SELECT COUNT(*)`, which shows that the table is there.
+
+    Raises:
+        ArtefactError: it is not, and then the connection is closed.
+    """
+    try:
+        return int(connection.execute(count).fetchone()[0])
+    except sqlite3.Error as error:
+        connection.close()
+        raise ArtefactError(f"{path} is not the table it should be: {error}") from error

@@ -1,0 +1,113 @@
+"""`artkin check`: what a collection is like before anything is done with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import artkin
+from index.check import check
+from index.collection import read_collection
+from index.space.errors import BadInput
+from tests.bad_pictures import photo
+from tests.conftest import Painter, paint
+
+
+@pytest.fixture
+def messy(tmp_path: Path, painted_collection: Painter) -> Path:
+    """Train and test with one of everything that `check` looks for."""
+    root = tmp_path / "messy"
+    painted_collection(root / "train", each=6, seed=1)
+    painted_collection(root / "test", each=3, seed=2)
+    shutil.copy(root / "train/cubism/cubism-0.png", root / "test/cubism/same.png")
+    shutil.copy(root / "train/cubism/cubism-1.jpg", root / "train/cubism/twin.jpg")
+    for number in range(12):
+        photo(80 + number, 60).convert("L").save(root / f"train/baroque/grey-{number:02}.png")
+    photo(40, 200).save(root / "train/baroque/narrow.png")
+    (root / "train/cubism/broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (root / "train/cubism/.DS_Store").write_bytes(b"")
+    return root
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = artkin.main(["check", *map(str, arguments)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_it_describes_the_collection(messy: Path) -> None:
+    found = check(read_collection(messy), size=64, quiet=True)
+    sizes = {(c.split, c.label): c.works for c in found.classes}
+    assert sizes == {
+        ("train", "baroque"): 19,
+        ("train", "cubism"): 7,
+        ("train", "ukiyo_e"): 6,
+        ("test", "baroque"): 3,
+        ("test", "cubism"): 4,
+        ("test", "ukiyo_e"): 3,
+    }
+    assert found.works == 42
+    assert [(f.name, f.reason) for f in found.bad] == [("train/cubism/broken.jpg", "image-corrupt")]
+    assert found.left_out == {"hidden or system file": 1}
+    assert found.greyscale == [f"train/baroque/grey-{n:02}.png" for n in range(12)]
+    assert "train/baroque/narrow.png" in found.enlarged
+    assert "train/cubism/cubism-0.png" not in found.enlarged
+    assert found.in_both_splits == [["test/cubism/same.png", "train/cubism/cubism-0.png"]]
+    assert {(c.split, c.label) for c in found.small_classes} == {
+        ("test", "baroque"),
+        ("test", "cubism"),
+        ("test", "ukiyo_e"),
+    }
+    assert found.imbalance == pytest.approx(22 / 9)
+
+
+def test_the_console_names_the_first_ten_and_says_how_to_see_all(
+    messy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, messy, "--size", 64)
+    assert (code, err) == (0, "")
+    assert "black-and-white: 12" in out
+    assert "grey-09.png" in out
+    assert "grey-10.png" not in out
+    assert "and 2 more, --json names all" in out
+    assert "unusable: 1\n  train/cubism/broken.jpg: image-corrupt: cannot be decoded" in out
+    assert "test/cubism/same.png = train/cubism/cubism-0.png" in out
+    assert "test/ukiyo_e: 3" in out
+
+
+def test_json_names_all_and_is_nothing_but_json(
+    messy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, messy, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert len(document["greyscale"]) == 12
+    assert document["bad"][0]["reason"] == "image-corrupt"
+    assert document["classes"][0] == {"split": "test", "label": "baroque", "works": 3}
+
+
+def test_a_collection_without_classes_is_fine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paint("cubism", 1).save(tmp_path / "1.png")
+    code, out, _ = run(capsys, tmp_path)
+    assert code == 0
+    assert "(no class)" in out
+    assert check(read_collection(tmp_path), quiet=True).imbalance is None
+
+
+def test_nothing_usable_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"")
+    code, _, err = run(capsys, tmp_path)
+    assert code == 2
+    assert "none of the 1 pictures" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [31, 1025])
+def test_a_size_no_model_has_is_refused(size: int, collection: Path) -> None:
+    with pytest.raises(BadInput, match="--size must be from 32 to 1024"):
+        check(read_collection(collection), size)

@@ -1,0 +1,156 @@
+"""`artkin evaluate`: the headline is over works the model has not seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import artkin
+from index.build import build
+from index.evaluation import evaluate_release
+from index.release import Release, current_release, open_release, release_ids
+from index.space.errors import BadInput
+from index.space.metrics import evaluate
+from tests.conftest import Painter, paint
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = artkin.main(["evaluate", *map(str, arguments)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture
+def release(published: Path) -> Release:
+    return open_release(current_release(published))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, tiny_model: Path, painted_collection: Painter) -> Release:
+    """A release in which one picture of each class lies in another's folder; all unseen."""
+    root = painted_collection(tmp_path / "mixed", each=6, seed=5)
+    (root / "cubism" / "cubism-0.png").rename(root / "baroque" / "wrong.png")
+    (root / "baroque" / "baroque-0.png").rename(root / "ukiyo_e" / "wrong.png")
+    return open_release(tmp_path / "r" / build(root, tiny_model, tmp_path / "r"))
+
+
+def test_unseen_is_what_the_report_of_training_measures(release: Release) -> None:
+    """Leave-one-out among the test works alone, by the one implementation."""
+    entries = [entry for entry in release.catalogue.entries() if entry.split == "test"]
+    embeddings = release.vectors.get(np.array([entry.row for entry in entries]))
+    expected = evaluate(embeddings, [str(entry.label) for entry in entries], 5)
+    assert evaluate_release(release)["unseen"] == expected.as_dict()
+
+
+def test_all_is_over_every_labelled_work(release: Release) -> None:
+    result = evaluate_release(release, k=3)
+    entries = list(release.catalogue.entries())
+    embeddings = release.vectors.get(np.arange(24))
+    expected = evaluate(embeddings, [str(entry.label) for entry in entries], 3)
+    assert result["all"] == expected.as_dict()
+    assert (result["works"], result["labelled"], result["k"]) == (24, 24, 3)
+    assert (result["release"], result["model"]) == (release.id, "tiny-1")
+    assert "'unseen' counts: 12 works" in result["note"]
+    assert "flatters" in result["note"]
+
+
+def test_errors_are_the_most_confident_first(mixed: Release) -> None:
+    result = evaluate_release(mixed)
+    errors = result["errors"]
+    assert 2 <= len(errors) <= 20
+    assert [e["score"] for e in errors] == sorted((e["score"] for e in errors), reverse=True)
+    for error in errors:
+        query = mixed.catalogue.by_id(error["query"])
+        neighbour = mixed.catalogue.by_id(error["neighbour"])
+        assert query is not None
+        assert neighbour is not None
+        assert (query.label, neighbour.label) == (error["query_label"], error["neighbour_label"])
+        assert query.label != neighbour.label
+        one, other = mixed.vectors.get(np.array([query.row, neighbour.row]))
+        assert error["score"] == pytest.approx(one @ other, abs=1e-6)
+    wrong = {error["query"] for error in errors}
+    misplaced = {e.id for e in mixed.catalogue.entries() if e.name.endswith("wrong.png")}
+    assert misplaced <= wrong
+
+
+def test_a_model_that_saw_everything_has_only_flattering_numbers(
+    collection: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    id_ = build(collection / "train", tiny_model, tmp_path / "r")
+    result = evaluate_release(open_release(tmp_path / "r" / id_))
+    assert result["unseen"] is None
+    assert result["all"]["works"] == 12
+    assert "trained on all but 0 of the 12 labelled works" in result["note"]
+    assert "flatter" in result["note"]
+
+
+def test_works_without_classes_have_no_numbers_and_a_reason(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "flat").mkdir()
+    for number in range(3):
+        paint("cubism", number).save(tmp_path / "flat" / f"{number}.png")
+    id_ = build(tmp_path / "flat", tiny_model, tmp_path / "r")
+    capsys.readouterr()
+    code, out, err = run(capsys, "--releases", tmp_path / "r", "--release", id_, "--json")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert (result["unseen"], result["all"], result["errors"]) == (None, None, [])
+    assert "no work has a label" in result["note"]
+    code, out, _ = run(capsys, "--releases", tmp_path / "r", "--release", id_)
+    assert code == 0
+    assert "no work has a label" in out
+
+
+def test_one_labelled_work_has_no_precision(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    paint("cubism", 1).save(tmp_path / "one" / "a" / "1.png")
+    result = evaluate_release(
+        open_release(tmp_path / "r" / build(tmp_path / "one", tiny_model, tmp_path / "r"))
+    )
+    assert result["all"]["precision"] is None
+    assert result["errors"] == []
+
+
+def test_the_console_shows_both_sets(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "--releases", published)
+    assert (code, err) == (0, "")
+    for part in ("unseen (12)", "all (24)", "Precision@5", "silhouette, cosine", "ukiyo_e"):
+        assert part in out
+
+
+def test_json_is_what_the_function_returns(
+    published: Path, release: Release, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "--releases", published, "--json", "--k", 2)
+    expected = json.loads(json.dumps(evaluate_release(release, k=2)))
+    assert (code, json.loads(out)) == (0, expected)
+
+
+def test_bad_options_are_said(
+    published: Path, release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "--releases", published, "--k", 0)[0] == 2
+    code, _, err = run(capsys, "--releases", tmp_path)
+    assert code == 2
+    assert "nothing is published" in err
+    code, _, err = run(capsys, "--releases", published, "--release", "x")
+    assert code == 2
+    assert release_ids(published)[0] in err
+    with pytest.raises(BadInput, match="k must be >= 1"):
+        evaluate_release(release, k=0)
+
+
+def test_a_damaged_release_is_not_evaluated(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases = Path(shutil.copytree(published, tmp_path / "r", symlinks=True))
+    with (current_release(releases) / "catalogue.sqlite").open("ab") as file:
+        file.write(b"\0")
+    code, out, err = run(capsys, "--releases", releases)
+    assert (code, out) == (2, "")
+    assert "catalogue.sqlite is not the file that the manifest describes" in err
