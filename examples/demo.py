@@ -70,8 +70,10 @@ def run_demo(data: Path, keep_serving: bool) -> None:
     if keep_serving:
         say(f"\nThe service runs on {URL} (process {process}); `make stop` ends it.")
         say(f"Ask it:    curl -F image=@'{data / query}' {URL}/v1/search")
-        say(f"Evaluate:  curl -X POST -H \"Authorization: Bearer $(cat {DEMO / 'admin.key'})\" "
-            f"{URL}/v1/admin/evaluations")
+        say(
+            f'Evaluate:  curl -X POST -H "Authorization: Bearer $(cat {DEMO / "admin.key"})" '
+            f"{URL}/v1/admin/evaluations"
+        )
 
 
 def artkin(*arguments: object) -> None:
