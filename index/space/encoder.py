@@ -8,11 +8,16 @@ another's vectors.
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
+
+# `import openvino` reports itself, with an id for the machine, to an analytics service. Without
+# the package that does it, it takes its own stub (openvino/tools/ovc/telemetry_utils.py).
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino as ov  # noqa: E402
 
 from index.space.errors import ArtefactError, BadInput
 from index.space.model import SAVED_MODEL, Model

@@ -71,7 +71,8 @@ def test_a_whole_run_loads_no_tensorflow(
     ],
 )
 def test_the_libraries_bear_each_other_in_any_order(order: tuple[str, ...]) -> None:
-    code = "import numpy as np\n" + "\n".join(f"import {name}" for name in order)
+    quiet = "sys.modules['openvino_telemetry'] = None\n"  # as the encoder does
+    code = quiet + "import numpy as np\n" + "\n".join(f"import {name}" for name in order)
     code += (
         "\nindex = faiss.IndexFlatIP(8); index.add(np.eye(8, dtype='f4'))"
         "\nassert index.search(np.eye(8, dtype='f4'), 1)[1][:, 0].tolist() == list(range(8))"
@@ -79,3 +80,11 @@ def test_the_libraries_bear_each_other_in_any_order(order: tuple[str, ...]) -> N
         "\nassert openvino.Core().available_devices"
     )
     assert set(order) <= loaded_by(code)
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """openvino's telemetry makes an id below the home folder and sends it at import."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = loaded_by("import index.space.encoder")
+    assert "openvino" in loaded
+    assert not list(tmp_path.iterdir())
