@@ -1,7 +1,8 @@
 """The `artkin` command: a table from sub-command to module, loaded when it is asked for.
 
 Exit codes: 0 done; 1 a fault of artkin's own; 2 bad input, said in one line; 3 refused by one of
-artkin's rules; 130 interrupted by the user; 143 ended by SIGTERM.
+artkin's rules; 130 interrupted by the user; 143 ended by SIGTERM (`serve` ends with 0:
+it has answered what was asked).
 """
 
 from __future__ import annotations

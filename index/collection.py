@@ -201,6 +201,8 @@ def _check_ids(works: Sequence[Work]) -> None:
     double = next((id_ for id_, count in counts.items() if count > 1), None)
     if double is not None:
         raise BadInput(f"ids must be unique; {MANIFEST} gives {double!r} to {counts[double]} works")
-    slashed = next((id_ for id_ in counts if "/" in id_ or len(id_) > 128), None)
-    if slashed is not None:
-        raise BadInput(f"an id has at most 128 characters and no '/'; received {slashed!r}")
+    wrong = next((i for i in counts if "/" in i or len(i) > 128 or i in (".", "..")), None)
+    if wrong is not None:  # they could not stand in a URL
+        raise BadInput(
+            f"an id has at most 128 characters, no '/', and is not '.' or '..'; received {wrong!r}"
+        )

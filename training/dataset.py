@@ -7,7 +7,6 @@ of the rest, fixed by the seed: epochs, phases and presets are chosen on them, n
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -19,17 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.collection import Collection, Work
-from index.parallel import parallel_map
 from index.progress import say, track
+from index.reading import Picture, in_order, read_picture
 from index.space.errors import BadInput, ImageRejected
-from index.space.preprocessing import (
-    COLLECTION_LIMITS,
-    Preprocessing,
-    decode,
-    is_greyscale,
-    read_file,
-    to_pixels,
-)
+from index.space.preprocessing import Preprocessing
 
 VALIDATION_SHARE = 0.1
 # P@5 needs six works of a class to be able to reach 1; a small class gives up to a quarter.
@@ -72,14 +64,20 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     _check_classes(works)
     _check_room(folder, len(works) * size * size * 3)
     kept = list(_decode_all(works, Preprocessing(height=size, width=size), folder / _PIXELS))
-    classes = _check_classes([work for work, _, _ in kept])
-    split = _split([work for work, _, _ in kept], seed)
+    classes = _check_classes([work for work, _ in kept])
+    split = _split([work for work, _ in kept], seed)
     document = {
         "size": size,
         "classes": classes,
         "works": [
-            {"name": work.name, "label": work.label, "sha256": digest, "grey": grey, "part": part}
-            for (work, digest, grey), part in zip(kept, split, strict=True)
+            {
+                "name": work.name,
+                "label": work.label,
+                "sha256": picture.sha256,
+                "grey": picture.greyscale,
+                "part": part,
+            }
+            for (work, picture), part in zip(kept, split, strict=True)
         ],
     }
     (folder / _WORKS).write_text(json.dumps(document), encoding="utf-8")
@@ -131,32 +129,31 @@ def _check_room(folder: Path, needed: int) -> None:
 
 def _decode_all(
     works: Sequence[Work], spec: Preprocessing, path: Path
-) -> Iterator[tuple[Work, str, bool]]:
+) -> Iterator[tuple[Work, Picture]]:
     """Write pixels row by row; yield the works that could be decoded, name those that could not."""
-    rejected = grey_count = kept = 0
-    decoded = parallel_map(lambda work: _decode_one(work, spec), works)
+
+    def read(work: Work) -> tuple[Picture, NDArray[np.uint8]]:
+        picture, pixels, _ = read_picture(work.path, spec)
+        return picture, pixels
+
+    rejected = grey = enlarged = kept = 0
     # Written, not mapped: a full disk is then an error with a name and not a dead process.
     with path.open("wb") as file:
-        for work, result in zip(works, track(decoded, len(works), "reading pictures"), strict=True):
+        for work, result in track(in_order(read, works), len(works), "reading pictures"):
             if isinstance(result, ImageRejected):
-                say(f"skipped {work.name}: {result} ({result.slug})")
+                say(f"skipped {work.name}: {result.slug}: {result}")
                 rejected += 1
                 continue
-            pixels, digest = result
+            picture, pixels = result
             file.write(pixels.tobytes())
-            grey = is_greyscale(pixels)
-            grey_count += grey
             kept += 1
-            yield work, digest, grey
-    say(f"{kept} pictures read, {rejected} skipped, {grey_count} of them black and white")
-
-
-def _decode_one(work: Work, spec: Preprocessing) -> tuple[NDArray[np.uint8], str] | ImageRejected:
-    try:
-        data = read_file(work.path)
-        return to_pixels(decode(data, COLLECTION_LIMITS), spec), hashlib.sha256(data).hexdigest()
-    except ImageRejected as error:
-        return error
+            grey += picture.greyscale
+            enlarged += min(picture.width, picture.height) < spec.width
+            yield work, picture
+    say(
+        f"{kept} pictures read, {rejected} skipped, {grey} black and white, {enlarged} smaller "
+        f"than the {spec.width} pixels of the input and so enlarged"
+    )
 
 
 def _validation_works(works: int) -> int:

@@ -1,0 +1,1 @@
+"""The online service: one published release, queries over HTTP, a web page."""

@@ -1,0 +1,122 @@
+"""What the service answers, as types: the routes fill them, OpenAPI shows them, the client reads.
+
+Every answer about works says which release and which model it comes from.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from index.catalogue import Entry
+
+_NAMED = ("title", "artist", "date")
+
+
+class ProblemDocument(BaseModel):
+    """Why a request was refused (RFC 9457); `problems.py` writes it.
+
+    Args:
+        type: `/problems/<slug>`, the kind of problem as a stable word.
+        detail: the rule, the value received and the fix.
+        request_id: the answer's X-Request-ID, to be found in the service's log.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+class Versions(BaseModel):
+    """Where an answer comes from.
+
+    Args:
+        index_version: id of the release.
+        model_version: `<name>-<version>` of the model.
+    """
+
+    index_version: str
+    model_version: str
+
+
+class Work(BaseModel):
+    """A work of the collection.
+
+    Args:
+        title: the collection's, else the name of its file without the ending.
+        thumbnail: path of its picture on this service.
+        metadata: whatever else the collection says of it.
+    """
+
+    id: str
+    label: str | None
+    title: str
+    artist: str | None
+    date: str | None
+    thumbnail: str
+    metadata: dict[str, str]
+
+
+class Neighbour(Work):
+    """A work near a query.
+
+    Args:
+        rank: 1 is the nearest.
+        score: cosine with the query, to six digits.
+    """
+
+    rank: int
+    score: float
+
+
+class Neighbours(Versions):
+    """The nearest works, nearest first; fewer than asked for where fewer exist."""
+
+    results: list[Neighbour]
+
+
+class Item(Versions, Work):
+    """One work."""
+
+
+class Ready(Versions):
+    """What is being served."""
+
+    status: Literal["ready"] = "ready"
+    works: int
+
+
+class Job(BaseModel):
+    """An evaluation of the release that was served when it was asked for.
+
+    Args:
+        created, finished: UTC, ISO 8601.
+        result: what `artkin evaluate` says of the same release, digit for digit.
+        error: why it failed.
+    """
+
+    id: str
+    status: Literal["queued", "running", "done", "failed"]
+    index_version: str
+    created: str
+    finished: str | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """The fields of `Work`."""
+    return {
+        "id": entry.id,
+        "label": entry.label,
+        "title": entry.metadata.get("title") or PurePosixPath(entry.name).stem,
+        "artist": entry.metadata.get("artist"),
+        "date": entry.metadata.get("date"),
+        "thumbnail": f"/v1/items/{quote(entry.id, safe='')}/thumbnail",
+        "metadata": {k: v for k, v in entry.metadata.items() if k not in _NAMED},
+    }

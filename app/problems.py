@@ -1,0 +1,113 @@
+"""Errors as answers: the one place where they become HTTP statuses (RFC 9457).
+
+ImageRejected       415 unsupported-image, else 422 with the slug it carries
+Problem             whatever it says: the service's own refusals
+RequestValidation   422 invalid-parameter
+HTTPException       404 not-found, 405 method-not-allowed, ... from routing
+anything else       500 internal-error; the trace goes to the log, never into the answer
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from app.answers import ProblemDocument
+from index.space.errors import ImageRejected
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """A request that the service refuses.
+
+    Args:
+        status: HTTP status.
+        slug: the kind of problem as a stable word; its type is `/problems/<slug>`.
+        detail: the rule, the value received and the fix, in one line.
+        headers: more headers of the answer, e.g. Retry-After.
+    """
+
+    def __init__(
+        self, status: int, slug: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def unavailable(slug: str, detail: str) -> Problem:
+    """A 503 that says when to come again."""
+    return Problem(503, slug, detail, {"Retry-After": "1"})
+
+
+def answer(problem: Problem, scope: Scope) -> Response:
+    """The problem as an answer to the request of `scope`."""
+    document = ProblemDocument(
+        type=f"/problems/{problem.slug}",
+        title=problem.slug.replace("-", " ").capitalize(),
+        status=problem.status,
+        detail=problem.detail,
+        request_id=scope["state"]["request_id"],
+    )
+    return JSONResponse(document.model_dump(), problem.status, problem.headers, MEDIA_TYPE)
+
+
+# What OpenAPI says of every call.
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
+    }
+}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Make the app answer every error as a problem."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, error: Problem) -> Response:
+        return answer(error, request.scope)
+
+    @app.exception_handler(ImageRejected)
+    async def on_rejected(request: Request, error: ImageRejected) -> Response:
+        status = 415 if error.slug == "unsupported-image" else 422
+        return answer(Problem(status, error.slug, str(error)), request.scope)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        name = first["loc"][-1]
+        detail = f"{name}: {first['msg']}; received {str(first['input'])[:100]!r}"
+        return answer(Problem(422, "invalid-parameter", detail), request.scope)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        phrase = HTTPStatus(error.status_code).phrase
+        slug = phrase.lower().replace(" ", "-")
+        # Not request.url, which cannot be parsed with every Host header.
+        detail = f"{request.method} {request.scope['path'][:200]}: {error.detail}; see /docs"
+        return answer(Problem(error.status_code, slug, detail, error.headers), request.scope)
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody is there to read it
+
+    @app.exception_handler(Exception)
+    async def on_fault(request: Request, error: Exception) -> Response:
+        # Starlette raises the error again after this answer, and uvicorn logs its trace.
+        _log.error("request %s failed: %r", request.scope["state"]["request_id"], error)
+        detail = "a fault of the service's own; its log has more under this request_id"
+        return answer(Problem(500, "internal-error", detail), request.scope)

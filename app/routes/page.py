@@ -1,0 +1,32 @@
+"""The web page and the API's documentation, without a CDN or inline scripts.
+
+FastAPI's own /docs loads Swagger UI from a CDN and starts it inline, both against the service's
+Content-Security-Policy; fastapi-offline brings the same files, `docs.html` starts them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+PAGE = Path(__file__).parent.parent / "page"
+
+
+async def page(_: Request) -> FileResponse:
+    """The page for people."""
+    return FileResponse(PAGE / "index.html")
+
+
+async def docs(_: Request) -> FileResponse:
+    """The page for programmers: Swagger UI over /openapi.json."""
+    return FileResponse(PAGE / "docs.html")
+
+
+def add_pages(app: FastAPI) -> None:
+    """Serve both pages and the files they need."""
+    app.add_route("/", page, include_in_schema=False)
+    app.add_route("/docs", docs, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=PAGE, packages=[("fastapi_offline", "static")]))

@@ -1,0 +1,81 @@
+"""`artkin serve`: the service on an address of this machine, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from app.main import create_app
+from app.serving import Serving
+from app.settings import Settings, read_settings
+from index.space.errors import BadInput
+
+# Answers in progress are finished within this; below Docker's 10 s between SIGTERM and SIGKILL.
+GRACE_SECONDS = 5
+_log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags; each is also an ARTKIN_ variable (`settings.py`), which it overrides."""
+    parser.add_argument("--model", type=Path, metavar="DIR", help="the embedding model's folder")
+    parser.add_argument("--releases", type=Path, metavar="DIR", help="default: releases")
+    parser.add_argument("--host", help="default: 127.0.0.1, reached from this machine only")
+    parser.add_argument("--port", type=int, help="default: 8000; 0 takes a free one")
+    parser.add_argument(
+        "--admin-key-file", type=Path, metavar="FILE", help="holds the bearer key of /v1/admin"
+    )
+
+
+def main(options: argparse.Namespace) -> None:
+    """Serve until told to stop.
+
+    Raises:
+        BadInput: a setting cannot be used, or the address is taken.
+    """
+    names = Settings.model_fields
+    settings = read_settings({k: v for k, v in vars(options).items() if k in names})
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("app").setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or each bad form is a line
+    listener = _listen(settings.host, settings.port)
+    host, port = listener.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    app = create_app(settings, lambda serving: _announce(url, serving))
+    _log.info("listening on %s", url)
+    # uvicorn stops gracefully, then raises the signal again for whoever had it before; without
+    # this, SIGTERM would end the process by signal instead of with 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        _log.info("stopped")
+
+
+def _announce(url: str, serving: Serving) -> None:
+    manifest = serving.release.manifest
+    _log.info("ready on %s: release %s, %d works", url, manifest.id, manifest.works)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        raise BadInput(
+            f"cannot listen on {host} port {port}: {error.strerror}; name another with --port "
+            "or --host (--port 0 takes a free one)"
+        ) from error

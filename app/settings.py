@@ -1,0 +1,69 @@
+"""What the service is told from outside: flags of `artkin serve` over ARTKIN_ variables.
+
+A name that is not a setting fails: a misspelt ARTKIN_ADMIN_KEY_FILE would otherwise go unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from index.space.errors import BadInput
+
+PREFIX = "ARTKIN_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, each as ARTKIN_<NAME>; an empty variable counts as not set.
+
+    Args:
+        model: folder of the embedding model; without it the service is alive but not ready.
+        releases: folder with `current` in it.
+        host: address to listen on; the default is reached from this machine only.
+        port: 0 takes a free one.
+        admin_key_file: holds the bearer key of /v1/admin; without it those calls are off.
+        max_body_bytes: of one request.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    model: Path | None = None
+    releases: Path = Path("releases")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    admin_key_file: Path | None = None
+    max_body_bytes: int = Field(default=10 * 2**20, ge=2**10)
+
+
+def read_settings(flags: dict[str, Any]) -> Settings:
+    """Settings from flags and, for those that are None, the environment.
+
+    Raises:
+        BadInput: an unknown ARTKIN_ variable or a value that cannot be used.
+    """
+    _refuse_unknown_variables()
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise BadInput(
+            f"{name} (--{name.replace('_', '-')} or {PREFIX}{name.upper()}): {first['msg']}; "
+            f"received {first['input']!r}"
+        ) from error
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            raise BadInput(
+                f"{variable} is not a setting; the settings are {', '.join(sorted(known))}"
+            )

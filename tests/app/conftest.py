@@ -1,0 +1,180 @@
+"""A real service: `artkin serve` in a process of its own, over a real release."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from index.catalogue import Catalogue, Entry, write_catalogue
+from index.release import CATALOGUE, INDEX, THUMBNAILS, ReleaseManifest, ask_canaries
+from index.space.artefact import new_folder, write_manifest
+from index.space.encoder import PRECISION
+from index.space.model import load_model
+from index.thumbnails import make_thumbnail, thumbnail_writer
+from index.vectors import FaissVectors
+from tests.bad_pictures import encoded, photo
+
+ROOT = Path(__file__).parents[2]
+ADMIN_KEY = "ключ-of-the-museum-0123456789"  # not ASCII, on purpose
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}".encode()}
+
+
+@dataclass
+class Service:
+    """A running `artkin serve`."""
+
+    process: subprocess.Popen[str]
+    url: str = ""
+    log: list[str] = field(default_factory=list)
+    # One for all: making a client takes longer than most answers.
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20))
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        return self.http.get(self.url + path, **options)
+
+    def post(self, path: str, **options: object) -> httpx.Response:
+        return self.http.post(self.url + path, **options)
+
+    def search(self, picture: bytes, k: int = 5, **options: object) -> httpx.Response:
+        return self.post("/v1/search", params={"k": k}, files={"image": picture}, **options)
+
+    def wait_for(self, path: str, status: int, seconds: float = 15) -> httpx.Response:
+        """Ask until the answer has that status."""
+        end = time.monotonic() + seconds
+        while (answer := self.get(path)).status_code != status:
+            assert time.monotonic() < end, (answer.text, self.log)
+            time.sleep(0.05)
+        return answer
+
+    def wait_for_log(self, text: str, seconds: float = 15) -> None:
+        end = time.monotonic() + seconds
+        while not any(text in line for line in self.log):
+            assert time.monotonic() < end, self.log
+            time.sleep(0.02)
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+
+
+Starter = Callable[..., Service]
+
+
+@pytest.fixture(scope="session")
+def start_service() -> Iterator[Starter]:
+    """A factory: `start_service("--model", model, ...)` returns when the service listens."""
+    started: list[Service] = []
+
+    def start(*arguments: object) -> Service:
+        command = [sys.executable, "-m", "artkin", "serve", "--port", "0", *map(str, arguments)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ARTKIN_")}
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        service = Service(process)
+        started.append(service)
+        threading.Thread(target=service.read_log, daemon=True).start()
+        service.wait_for_log("listening on ")
+        found = re.search(r"http://\S+", "".join(service.log))
+        assert found is not None
+        service.url = found.group()
+        return service
+
+    yield start
+    for service in started:
+        service.http.close()
+        if service.process.poll() is None:
+            service.process.kill()
+            service.process.wait()
+
+
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("key") / "admin"
+    path.write_text(ADMIN_KEY + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def service(start_service: Starter, tiny_model: Path, published: Path, key_file: Path) -> Service:
+    """A ready service over `published`, for all tests that only ask it."""
+    started = start_service(
+        "--model", tiny_model, "--releases", published, "--admin-key-file", key_file
+    )
+    started.wait_for("/readyz", 200)
+    return started
+
+
+@pytest.fixture
+def releases(tmp_path: Path, published: Path) -> Path:
+    """A copy of `published` that a test may change."""
+    return Path(shutil.copytree(published, tmp_path / "releases", symlinks=True))
+
+
+def write_synthetic(releases: Path, model_folder: Path, works: int, classes: int = 4) -> str:
+    """A release of random vectors, for tests that need many works; returns its id."""
+    id_ = f"20990101T000000Z-{works:04x}"
+    model = load_model(model_folder)
+    rng = np.random.default_rng(works)
+    vectors = rng.normal(size=(works, model.manifest.dimension)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    entries = [
+        Entry(i, f"w{i}", f"w{i}.png", f"class{i % classes}", None, "", False, False, 9, 9)
+        for i in range(works)
+    ]
+    thumbnail = make_thumbnail(photo(40, 30))
+    with new_folder(releases / id_) as folder:
+        index = FaissVectors(model.manifest.dimension)
+        index.add(vectors, np.arange(works))
+        index.save(folder / INDEX)
+        write_catalogue(folder / CATALOGUE, entries)
+        with thumbnail_writer(folder / THUMBNAILS) as add:
+            for row in range(works):
+                add(row, thumbnail)
+        catalogue = Catalogue(folder / CATALOGUE)
+        canaries = ask_canaries(vectors[:2], index, catalogue)
+        catalogue.close()
+        manifest = ReleaseManifest(
+            files={},
+            id=id_,
+            created=datetime.now(UTC).isoformat(),
+            model=model.version,
+            model_digest=model.digest,
+            preprocessing_version=model.manifest.preprocessing.version,
+            precision=PRECISION,
+            dimension=model.manifest.dimension,
+            parts=model.manifest.parts,
+            metric=model.manifest.metric,
+            works=works,
+            left_out={},
+            bad=[],
+            canaries=canaries,
+        )
+        write_manifest(folder, manifest)
+    return id_
+
+
+@pytest.fixture(scope="session")
+def a_photo() -> bytes:
+    """A JPEG that every search takes."""
+    return encoded(photo(), "JPEG", quality=90)

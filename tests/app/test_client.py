@@ -1,0 +1,89 @@
+"""The typed client and `artkin query`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import artkin
+from app.client import Client
+from index.space.errors import ArtkinError, BadInput
+from tests.app.conftest import Service
+
+
+@pytest.fixture
+def picture(tmp_path: Path, a_photo: bytes) -> Path:
+    path = tmp_path / "-odd name [b].jpg"
+    path.write_bytes(a_photo)
+    return path
+
+
+def query(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run `artkin query`; returns its exit code, stdout and stderr."""
+    code = artkin.main(["query", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def test_the_client_answers_in_types(service: Service, a_photo: bytes) -> None:
+    with Client(service.url) as client:
+        answer = client.search(a_photo, k=3)
+        assert [work.rank for work in answer.results] == [1, 2, 3]
+        first = answer.results[0]
+        assert client.item(first.id).title == first.title
+        assert first.id not in [work.id for work in client.similar(first.id, k=10).results]
+
+
+def test_the_client_raises_what_the_service_says(service: Service) -> None:
+    with Client(service.url) as client:
+        with pytest.raises(BadInput, match="415: must be one of JPEG, PNG, WEBP"):
+            client.search(b"no picture")
+        with pytest.raises(BadInput, match="422: k: "):
+            client.search(b"no picture", k=0)
+        with pytest.raises(BadInput, match="404: no work has the id"):
+            client.item("no-such")
+
+
+def test_query_prints_a_table(service: Service, picture: Path, capsys) -> None:
+    code, table, errors = query(capsys, picture, "--url", service.url, "-k", 2)
+    assert (code, errors) == (0, "")
+    for word in ("rank", "score", "title", "artist", "date", "class", "id", "tiny-1"):
+        assert word in table
+
+
+def test_query_prints_json(service: Service, picture: Path, a_photo: bytes, capsys) -> None:
+    _, printed, _ = query(capsys, picture, "--url", service.url, "--json")
+    assert json.loads(printed) == service.search(a_photo).json()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{picture}", "--url", "http://127.0.0.1:1"], "no answer from http://127.0.0.1:1"),
+        (["{picture}", "--url", "127.0.0.1:8000"], "--url must be like http"),
+        (["{picture}", "--url", "ftp://x"], "--url must be like http"),
+        (["{picture}", "--url", "http://x:port"], "--url must be like http"),
+        (["no/such/file.jpg"], "no/such/file.jpg"),
+        (["/"], "directory"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, picture: Path, arguments: list[str], message: str) -> None:
+    given = [str(picture) if word == "{picture}" else word for word in arguments]
+    code, _, errors = query(capsys, *given)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith("artkin query: error: ")
+    assert message in errors
+
+
+def test_another_kind_of_service_is_told(service: Service, a_photo: bytes) -> None:
+    with Client(service.url + "/static") as client, pytest.raises(ArtkinError, match=r"40[45]: "):
+        client.search(a_photo)
+
+
+def test_a_refusal_of_the_service_is_one_line(service: Service, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "letter.docx"
+    path.write_bytes(b"PK\x03\x04 not a picture")
+    code, _, errors = query(capsys, path, "--url", service.url)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "415" in errors

@@ -1,0 +1,89 @@
+"""GET /v1/items/{id}: a work, its neighbours, its picture."""
+
+from __future__ import annotations
+
+import io
+from urllib.parse import quote
+
+import pytest
+from PIL import Image
+
+from index.build import build
+from index.publish import publish
+from tests.app.conftest import Service
+from tests.conftest import paint
+
+# What a collection's own ids may look like.
+ODD_ID = 'MS 12% #4?&"<b>é 雪'
+
+
+@pytest.fixture(scope="module")
+def some_id(service: Service, a_photo) -> str:
+    return service.search(a_photo).json()["results"][2]["id"]
+
+
+def test_an_item_is_what_the_search_said(service: Service, a_photo) -> None:
+    answer = service.search(a_photo).json()
+    for work in answer["results"]:
+        item = service.get(f"/v1/items/{work['id']}").json()
+        assert item.pop("index_version") == answer["index_version"]
+        assert item.pop("model_version") == answer["model_version"]
+        assert item == {k: v for k, v in work.items() if k not in ("rank", "score")}
+
+
+def test_similar_works_leave_the_work_itself_out(service: Service, some_id: str) -> None:
+    results = service.get(f"/v1/items/{some_id}/similar?k=100").json()["results"]
+    ids = [work["id"] for work in results]
+    assert some_id not in ids
+    assert len(set(ids)) == len(ids) == 23
+    assert [work["rank"] for work in results] == list(range(1, 24))
+    assert len(service.get(f"/v1/items/{some_id}/similar").json()["results"]) == 5
+
+
+def test_a_thumbnail_is_a_small_webp_without_metadata(service: Service, some_id: str) -> None:
+    answer = service.get(f"/v1/items/{some_id}/thumbnail")
+    assert answer.headers["content-type"] == "image/webp"
+    image = Image.open(io.BytesIO(answer.content))
+    assert image.format == "WEBP"
+    assert max(image.size) <= 320
+    assert not image.getexif()
+
+
+def test_a_thumbnail_is_sent_once(service: Service, some_id: str) -> None:
+    path = f"/v1/items/{some_id}/thumbnail"
+    first = service.get(path)
+    assert first.headers["cache-control"] == "no-cache"
+    etag = first.headers["etag"]
+    for known in (etag, f'"other", {etag}', f"W/{etag}"):
+        again = service.get(path, headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == etag
+    assert service.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize("tail", ["", "/similar", "/thumbnail"])
+@pytest.mark.parametrize("id_", ["no-such", "%00", "%FF", "'; DROP TABLE works; --", "x" * 3000])
+def test_unknown_ids_are_not_found(service: Service, id_: str, tail: str) -> None:
+    answer = service.get(f"/v1/items/{id_}{tail}")
+    assert answer.status_code == 404
+    assert answer.json()["type"] in ("/problems/no-such-item", "/problems/not-found")
+    assert len(answer.content) < 1000
+
+
+def test_odd_ids_and_titles_survive(start_service, tiny_model, tmp_path) -> None:
+    collection = tmp_path / "collection"
+    collection.mkdir()
+    for number in range(3):
+        paint("baroque", number).save(collection / f"{number}.png")
+    quoted = ODD_ID.replace('"', '""')
+    rows = ["path,id,title,artist,date,note", f'0.png,"{quoted}",<i>Nacht</i> [b],A,1612,"""q"""']
+    (collection / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
+    releases = tmp_path / "releases"
+    publish(releases, build(collection, tiny_model, releases))
+    service = start_service("--model", tiny_model, "--releases", releases)
+    service.wait_for("/readyz", 200)
+    item = service.get(f"/v1/items/{quote(ODD_ID, safe='')}").json()
+    assert (item["id"], item["title"], item["artist"]) == (ODD_ID, "<i>Nacht</i> [b]", "A")
+    assert (item["date"], item["metadata"]) == ("1612", {"note": '"q"'})
+    assert service.get(item["thumbnail"]).status_code == 200
+    service.stop()

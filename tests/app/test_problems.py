@@ -1,0 +1,59 @@
+"""Faults of the service's own, and what OpenAPI promises."""
+
+from __future__ import annotations
+
+import anyio
+import httpx
+from fastapi import FastAPI
+
+from app.limits import Envelope
+from app.problems import add_handlers
+from tests.app.conftest import Service
+
+
+def test_a_fault_is_a_problem_without_a_trace() -> None:
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.get("/fault")
+    async def fault() -> None:
+        raise RuntimeError("secret of the inside")
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Envelope(app), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.get("/fault")
+
+    answer = anyio.run(ask)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == "/problems/internal-error"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "secret" not in answer.text
+
+
+def test_openapi_describes_calls_and_problems(service: Service) -> None:
+    document = service.get("/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/v1/search",
+        "/v1/items/{id}",
+        "/v1/items/{id}/similar",
+        "/v1/items/{id}/thumbnail",
+        "/v1/admin/evaluations",
+        "/v1/admin/evaluations/{id}",
+        "/healthz",
+        "/readyz",
+    }
+    for methods in document["paths"].values():
+        for call in methods.values():
+            assert "application/problem+json" in call["responses"]["default"]["content"]
+            assert "422" not in call["responses"]
+    body = document["paths"]["/v1/search"]["post"]["requestBody"]["content"]
+    assert set(body) == {"multipart/form-data", "image/jpeg", "image/png", "image/webp"}
+
+
+def test_a_strange_host_header_is_harmless(service: Service) -> None:
+    for host in ("[", "a b", "\xff", "x" * 5000):
+        answer = service.get("/nowhere", headers={"Host": host.encode("latin-1")})
+        assert answer.status_code in (400, 404)
+    assert not any("Traceback" in line for line in service.log)
