@@ -50,6 +50,7 @@ class Work(BaseModel):
     Args:
         title: the collection's, else the name of its file without the ending.
         thumbnail: path of its picture on this service.
+        greyscale: its picture has no colour, as a photograph of a painting may have none.
         metadata: whatever else the collection says of it.
     """
 
@@ -59,6 +60,7 @@ class Work(BaseModel):
     artist: str | None
     date: str | None
     thumbnail: str
+    greyscale: bool
     metadata: dict[str, str]
 
 
@@ -118,5 +120,6 @@ def describe(entry: Entry) -> dict[str, Any]:
         "artist": entry.metadata.get("artist"),
         "date": entry.metadata.get("date"),
         "thumbnail": f"/v1/items/{quote(entry.id, safe='')}/thumbnail",
+        "greyscale": entry.greyscale,
         "metadata": {k: v for k, v in entry.metadata.items() if k not in _NAMED},
     }

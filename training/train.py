@@ -70,8 +70,10 @@ def train(
     """
     start = time.monotonic()
     _check_folder(folder, recipe, resume)
-    dataset = _dataset(data, recipe, folder)
+    dataset = load_dataset(folder) if resume else _read_dataset(data, recipe, folder)
     network = build_network(recipe, len(dataset.classes), weights)
+    # Only now is there a run: whatever was wrong before leaves nothing to resume.
+    (folder / RUN).write_text(json.dumps(recipe.as_dict(), indent=2) + "\n", encoding="utf-8")
     phases = Fit(network, dataset, recipe, folder, stop).run()
     report = {
         "recipe": recipe.as_dict(),
@@ -86,29 +88,27 @@ def train(
 
 
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Start a run's folder, or see that what is there is the run to go on with."""
-    document = json.loads(json.dumps(recipe.as_dict()))
+    """See that the folder holds no run, or the very run to go on with."""
     path = folder / RUN
-    if not path.exists():
-        if resume:
-            raise BadInput(f"{folder} holds no run to resume; leave --resume out to start one")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        return
+    if path.exists() != resume:
+        raise BadInput(
+            f"{folder} holds no run to resume; leave --resume out to start one"
+            if resume
+            else f"{folder} holds a run already; go on with --resume or name another --run"
+        )
     if not resume:
-        raise BadInput(f"{folder} holds a run already; go on with --resume or name another --run")
+        return
     before = json.loads(path.read_text(encoding="utf-8"))
-    different = [key for key in document if before.get(key) != document[key]]
+    now = json.loads(json.dumps(recipe.as_dict()))
+    different = [key for key in now if before.get(key) != now[key]]
     if different:
         raise BadInput(
             "a run is resumed with the recipe it was started with; different: "
-            + ", ".join(f"{key} {before.get(key)} -> {document[key]}" for key in different)
+            + ", ".join(f"{key} {before.get(key)} -> {now[key]}" for key in different)
         )
 
 
-def _dataset(data: Path, recipe: Recipe, folder: Path) -> Dataset:
-    if (folder / "works.json").exists():
-        return load_dataset(folder)
+def _read_dataset(data: Path, recipe: Recipe, folder: Path) -> Dataset:
     collection = read_collection(data)
     for warning in collection.warnings:
         say(f"note: {warning}")

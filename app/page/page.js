@@ -105,7 +105,9 @@ function card(work) {
   const share = Math.max(0, work.score);
   set(".title", work.title);
   set(".artist", work.artist);
-  set(".facts", [work.date, work.label?.replaceAll("_", " ")].filter(Boolean).join(" · "));
+  const colour = work.greyscale ? "black and white" : null;
+  const facts = [work.date, work.label?.replaceAll("_", " "), colour];
+  set(".facts", facts.filter(Boolean).join(" · "));
   set(".score", `${Math.round(share * 100)} % similar`);
   node.querySelector(".scale-part").style.setProperty("--share", share);
   node.querySelector(".picture").src = work.thumbnail;

@@ -14,13 +14,13 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from index.space.errors import ArtefactError, BadInput
+from index.space.model import SAVED_MODEL, Model
+
 # `import openvino` reports itself, with an id for the machine, to an analytics service. Without
 # the package that does it, it takes its own stub (openvino/tools/ovc/telemetry_utils.py).
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 import openvino as ov  # noqa: E402
-
-from index.space.errors import ArtefactError, BadInput
-from index.space.model import SAVED_MODEL, Model
 
 PRECISION = "f32"
 CANARY_COSINE = 0.9999
