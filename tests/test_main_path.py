@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,30 @@ def test_bad_input_to_train_is_one_line_and_exit_2(
     errors = capsys.readouterr().err.strip()
     assert said in errors
     assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_stops_training_in_one_line_and_resume_goes_on(
+    tmp_path: Path, painted_collection
+) -> None:
+    """The pictures fit, the first epoch's state does not; then there is room."""
+    root = painted_collection(tmp_path / "art", each=3)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    if subprocess.run([*mount, "size=6m", "art", small], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        command = ["train", root, "--preset", "seed", "--size", "32", "--run", small / "run"]
+        words = [sys.executable, "artkin.py", *map(str, command)]
+        ended = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert ended.returncode == 2
+        assert "the disk is full" in ended.stderr
+        assert len(ended.stderr.strip().splitlines()) == 1
+        subprocess.run([*mount, "remount,size=400m", "art", small], check=True)
+        assert "phase 3 ends" in run(*command, "--resume")
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 def test_a_failed_start_leaves_nothing_to_trip_over(tmp_path, painted_collection, capsys) -> None:

@@ -55,7 +55,7 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     """Decode a collection into `folder` and split it.
 
     Raises:
-        BadInput: fewer than two classes, or a class with a single training picture.
+        BadInput: fewer than two classes, a class with a single training picture, no test works.
         OSError: no room for the pixels.
     """
     works = [work for work in collection.works if work.label is not None]
@@ -66,6 +66,10 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     kept = list(_decode_all(works, Preprocessing(height=size, width=size), folder / _PIXELS))
     classes = _check_classes([work for work, _ in kept])
     split = _split([work for work, _ in kept], seed)
+    if "test" not in split:
+        raise BadInput(
+            "training needs test works: a folder test/, or three pictures at least in some class"
+        )
     document = {
         "size": size,
         "classes": classes,

@@ -116,7 +116,9 @@ class Fit:
         return self.folder / f"efficientnet_phase{phase}.keras"
 
     def _run_phase(self, number: int, phase: Phase, state: RunState) -> None:
-        if state.epoch == 0 and state.kept:
+        if state.epoch:
+            self.network.set_weights(state.weights)
+        elif state.kept:
             self.network.load_weights(self.checkpoint(state.kept))
         cut = freeze(self.network, phase.unfreeze_from)
         trained = tail(self.network, cut)
@@ -129,7 +131,7 @@ class Fit:
             _compiled(trained, phase, self._steps()),
         )
         if state.epoch:
-            state.restore(self.network, current.model.optimizer)
+            state.restore_optimizer(current.model.optimizer)
         say(f"{current.name}: {_describe(cut)}, {phase.epochs} epochs at {phase.learning_rate:g}")
         while state.epoch < phase.epochs and not _is_patience_over(state, phase):
             self._run_epoch(current, state)
@@ -165,7 +167,7 @@ class Fit:
         )
 
     def _end_phase(self, current: _Current, cut: Cut, state: RunState) -> None:
-        state.restore_best(self.network)
+        self.network.set_weights(state.best)
         _save_whole(self.network, self.checkpoint(current.number))
         test = self.measure(current.trained, current.views, "test")
         self._save_test_embeddings(current.number, test.embeddings)

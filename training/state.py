@@ -53,15 +53,10 @@ class RunState:
         if self.best_epoch == 0 or is_better(epoch, self.history[self.best_epoch - 1]):
             self.best_epoch, self.best = self.epoch, self.weights
 
-    def restore(self, network: keras.Model, optimizer: Any) -> None:
-        """Put the last epoch's numbers back into a model compiled for the same phase."""
-        network.set_weights(self.weights)
+    def restore_optimizer(self, optimizer: Any) -> None:
+        """Put the last epoch's numbers back into an optimizer built for the same phase."""
         for variable, value in zip(optimizer.variables, self.optimizer, strict=True):
             variable.assign(value)
-
-    def restore_best(self, network: keras.Model) -> None:
-        """Put the phase's best epoch into the network."""
-        network.set_weights(self.best)
 
     def end_phase(self, number: int, report: dict[str, Any]) -> None:
         """Close a phase: it is kept where its best epoch is at least as good as the kept one's."""
