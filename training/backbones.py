@@ -173,7 +173,6 @@ def _keras_backbone(name: str, pixels: Any, weights: Path | None) -> keras.Model
                 include_top=False,
                 weights=str(weights) if weights else "imagenet",
                 input_tensor=pixels,
-                name=name,
             )
     except Exception as error:  # Keras raises a bare Exception when a download fails
         if weights is not None:

@@ -33,7 +33,7 @@ def build_network(recipe: Recipe, classes: int, weights: Path | None = None) -> 
     x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
     x = keras.layers.Dense(recipe.dimension, name=EMBEDDING)(x)
     x = keras.layers.Dense(classes, name=CLASSES)(x)
-    return keras.Model(backbone.input, x, name="artkin")
+    return keras.Model(backbone.inputs[0], x, name="artkin")
 
 
 def backbone_layers(network: keras.Model) -> list[Any]:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import keras
@@ -13,7 +15,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from index.space.errors import BadInput
+from index.space.model import load_model
 from training.backbones import block_of, build_backbone, imagenet_classifier, size_of
+from training.export import export
+from training.fit import Stop
+from training.presets import load_preset
+from training.recipe import Phase
+from training.train import train
 
 BELL_COTE, MONASTERY, PALACE = 442, 663, 698  # ImageNet's own numbers
 
@@ -39,14 +47,39 @@ def test_an_unknown_backbone_lists_the_valid_ones():
         size_of("b99")
 
 
-@pytest.mark.slow
-def test_local_weights_are_taken_and_foreign_ones_refused(tmp_path):
-    trained = keras.applications.EfficientNetB0(
+def random_weights(function: str, folder: Path) -> tuple[keras.Model, Path]:
+    """A backbone of keras.applications and its weights in the format that it downloads."""
+    network = getattr(keras.applications, function)(
         include_top=False, weights=None, input_shape=(64, 64, 3)
     )
-    file = tmp_path / "efficientnetb0_notop.h5"
-    with h5py.File(file, "w") as group:  # the format of the files that keras.applications loads
-        legacy_h5_format.save_weights_to_hdf5_group(group, trained)
+    file = folder / f"{function}_notop.h5"
+    with h5py.File(file, "w") as group:
+        legacy_h5_format.save_weights_to_hdf5_group(group, network)
+    return network, file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "function"), [("b0", "EfficientNetB0"), ("v2b0", "EfficientNetV2B0")]
+)
+def test_a_backbone_of_keras_goes_the_whole_way(tmp_path, painted_collection, name, function):
+    """Trained, its last phases skipped, and exported as Lite0 is."""
+    _, weights = random_weights(function, tmp_path)
+    recipe = dataclasses.replace(
+        load_preset("recommended", name, 64),
+        phases=(Phase(1, 1e-3, None), Phase(0, 1e-4, "block6"), Phase(1, 1e-4, -20)),
+    )
+    data = painted_collection(tmp_path / "art", each=6)
+    report = train(data, recipe, tmp_path / "run", Stop(), weights=weights)
+    assert [len(phase.get("epochs", [])) for phase in report["phases"]] == [1, 0, 1]
+    assert report["phases"][1]["skipped"]
+    export(tmp_path / "run", tmp_path / f"{name}-1")
+    assert load_model(tmp_path / f"{name}-1").manifest.backbone == name
+
+
+@pytest.mark.slow
+def test_local_weights_are_taken_and_foreign_ones_refused(tmp_path):
+    trained, file = random_weights("EfficientNetB0", tmp_path)
     read = build_backbone("b0", 64, file)
     for ours, theirs in zip(read.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
