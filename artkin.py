@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given and given[0] == name:  # importing only what runs keeps TensorFlow out of serving
             importlib.import_module(module).add_arguments(command)
     options = parser.parse_args(given)
+    # SIGTERM unwinds like Ctrl-C, so that nothing half-written stays behind; process 1 of a
+    # container would even ignore it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         importlib.import_module(COMMANDS[options.command][0]).main(options)
     except ArtkinError as error:

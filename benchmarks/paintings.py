@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from index.space.metrics import evaluate
-from training.fit import Stop
 from training.presets import load_preset
 from training.train import train
 
@@ -40,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     recipe = load_preset(options.preset)
     folder = options.run or Path("runs") / f"paintings-{recipe.name}"
-    report = train(options.data, recipe, folder, Stop(), resume=(folder / "run.json").exists())
+    report = train(options.data, recipe, folder, resume=(folder / "run.json").exists())
     result = {
         "command": f"python benchmarks/paintings.py {recipe.name} {options.data}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

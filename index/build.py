@@ -9,8 +9,6 @@ cannot be decoded is named and left out. The release appears whole when everythi
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -62,9 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin index`."""
-    # SIGTERM must unwind, so that the unfinished release is removed; process 1 of a container
-    # would ignore it otherwise.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     build(options.collection, options.model, options.releases, options.max_bad, options.exclude)
 
 

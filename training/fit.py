@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,6 @@ from training.schedules import learning_rate
 from training.state import RunState, load_state, save_state
 
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-class Interrupted(ArtkinError):
-    """SIGTERM or Ctrl-C: the last whole epoch is saved."""
-
-    exit_code = 143
-
-
-@dataclass
-class Stop:
-    """A flag that a signal handler raises and the training loop looks at after each step."""
-
-    asked: bool = field(default=False)
 
 
 @dataclass(frozen=True)
@@ -78,26 +65,25 @@ class Fit:
         dataset: decoded works.
         recipe: what to do.
         folder: the run's; checkpoints, state and caches go there.
-        stop: raised by a signal handler.
     """
 
     def __init__(
-        self, network: keras.Model, dataset: Dataset, recipe: Recipe, folder: Path, stop: Stop
+        self, network: keras.Model, dataset: Dataset, recipe: Recipe, folder: Path
     ) -> None:
         self.network = network
         self.dataset = dataset
         self.recipe = recipe
         self.folder = folder
-        self._stop = stop
 
     def run(self) -> list[dict[str, Any]]:
         """Train all phases from the saved state, if there is one.
+
+        May be interrupted anywhere: what is on disk is always the last whole epoch.
 
         Returns:
             One report a phase: its epochs, the best one, whether it was kept, its test metrics.
 
         Raises:
-            Interrupted: `stop` was raised.
             ArtkinError: the loss is no longer a number.
         """
         state = load_state(self.folder) or RunState()
@@ -243,11 +229,6 @@ class Fit:
             raise ArtkinError(
                 f"the loss must be a number; {name}, step {step} gave {loss}. The best epochs so "
                 f"far are kept in {self.folder}; train again with a lower learning rate"
-            )
-        if self._stop.asked:
-            raise Interrupted(
-                f"stopped in {name}; whole epochs are kept: go on with the same command and "
-                "--resume"
             )
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from index.collection import read_collection
 from index.progress import say
 from index.space.errors import BadInput
 from training.dataset import Dataset, load_dataset, prepare_dataset
-from training.fit import Fit, Stop
+from training.fit import Fit
 from training.network import build_network
 from training.presets import PRESETS, load_preset
 from training.recipe import Recipe
@@ -39,15 +37,12 @@ def main(options: argparse.Namespace) -> None:
     """Run the command."""
     recipe = load_preset(options.preset, options.backbone, options.size, options.seed)
     folder = options.run or Path("runs") / recipe.name
-    with _stop_on_signals() as stop:
-        train(
-            options.data,
-            recipe,
-            folder,
-            stop,
-            weights=options.weights,
-            resume=options.resume,
-        )
+    try:
+        train(options.data, recipe, folder, weights=options.weights, resume=options.resume)
+    except (KeyboardInterrupt, SystemExit):
+        if (folder / RUN).exists():
+            print(f"{folder} keeps every whole epoch; --resume goes on from there", file=sys.stderr)
+        raise
     say(f"next: artkin export {folder} --to models/{recipe.name}-1")
 
 
@@ -55,7 +50,6 @@ def train(
     data: Path,
     recipe: Recipe,
     folder: Path,
-    stop: Stop,
     *,
     weights: Path | None = None,
     resume: bool = False,
@@ -74,7 +68,7 @@ def train(
     network = build_network(recipe, len(dataset.classes), weights)
     # Only now is there a run: whatever was wrong before leaves nothing to resume.
     (folder / RUN).write_text(json.dumps(recipe.as_dict(), indent=2) + "\n", encoding="utf-8")
-    phases = Fit(network, dataset, recipe, folder, stop).run()
+    phases = Fit(network, dataset, recipe, folder).run()
     report = {
         "recipe": recipe.as_dict(),
         "classes": dataset.classes,
@@ -115,20 +109,3 @@ def _read_dataset(data: Path, recipe: Recipe, folder: Path) -> Dataset:
     for reason, count in sorted(collection.left_out.items()):
         say(f"left out: {count} {reason}")
     return prepare_dataset(collection, recipe.size, recipe.seed, folder)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Stop]:
-    """SIGTERM and Ctrl-C end the run after the step at hand; a second Ctrl-C ends it at once."""
-    stop = Stop()
-
-    def ask(number: int, _frame: Any) -> None:
-        stop.asked = True
-        signal.signal(number, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from training.fit import Stop
 from training.presets import load_preset
 from training.recipe import Phase, Recipe
 from training.train import train
@@ -37,5 +36,5 @@ def painted(tmp_path_factory: pytest.TempPathFactory, painted_collection) -> Pat
 def run(tmp_path_factory: pytest.TempPathFactory, painted: Path, small_recipe: Recipe) -> Path:
     """The folder of a finished run of it. Don't change it."""
     folder = tmp_path_factory.mktemp("runs") / "small"
-    train(painted, small_recipe, folder, Stop())
+    train(painted, small_recipe, folder)
     return folder

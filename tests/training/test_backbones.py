@@ -18,7 +18,6 @@ from index.space.errors import BadInput
 from index.space.model import load_model
 from training.backbones import block_of, build_backbone, imagenet_classifier, size_of
 from training.export import export
-from training.fit import Stop
 from training.presets import load_preset
 from training.recipe import Phase
 from training.train import train
@@ -70,7 +69,7 @@ def test_a_backbone_of_keras_goes_the_whole_way(tmp_path, painted_collection, na
         phases=(Phase(1, 1e-3, None), Phase(0, 1e-4, "block6"), Phase(1, 1e-4, -20)),
     )
     data = painted_collection(tmp_path / "art", each=6)
-    report = train(data, recipe, tmp_path / "run", Stop(), weights=weights)
+    report = train(data, recipe, tmp_path / "run", weights=weights)
     assert [len(phase.get("epochs", [])) for phase in report["phases"]] == [1, 0, 1]
     assert report["phases"][1]["skipped"]
     export(tmp_path / "run", tmp_path / f"{name}-1")

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from index.space.errors import BadInput
+from training import fit
 from training.backbones import block_of
 from training.dataset import load_dataset
-from training.fit import Fit, Interrupted, Stop
+from training.fit import Fit
 from training.network import EMBEDDING, backbone_layers, build_network
 from training.train import train
 
@@ -89,32 +90,33 @@ def test_the_checkpoint_holds_the_best_epoch_that_was_measured(run, small_recipe
     """The `.keras` file of phase 1 gives again, on test, what the report says of it."""
     network = keras.models.load_model(run / "efficientnet_phase1.keras")
     dataset = load_dataset(run)
-    fit = Fit(network, dataset, small_recipe, run, Stop())
+    fit = Fit(network, dataset, small_recipe, run)
     logits = network.predict_on_batch(np.array(dataset.pixels[dataset.parts["test"]]))
     accuracy = (logits.argmax(axis=1) == dataset.labels[dataset.parts["test"]]).mean()
     assert accuracy == pytest.approx(report_of(run)["phases"][0]["test"]["accuracy"])
     assert fit.checkpoint(1).exists()
 
 
-class StopAfter(Stop):
-    """Asks to stop at the n-th look."""
-
-    def __init__(self, looks: int) -> None:
-        self._looks = looks
-
-    @property
-    def asked(self) -> bool:
-        self._looks -= 1
-        return self._looks < 0
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("looks", [1, 5])
-def test_killed_and_resumed_is_straight(tmp_path, run, painted, small_recipe, looks):
+@pytest.mark.parametrize("steps", [1, 5])
+def test_interrupted_and_resumed_is_straight(
+    tmp_path, run, painted, small_recipe, steps, monkeypatch
+):
+    """Ctrl-C at a step of the first phase, and at one of the second."""
     folder = tmp_path / "run"
-    with pytest.raises(Interrupted, match="--resume"):
-        train(painted, small_recipe, folder, StopAfter(looks))
-    resumed = train(painted, small_recipe, folder, Stop(), resume=True)
+    left = iter(range(steps))
+
+    def interrupted(items, total, what):
+        for item in items:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "track", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(painted, small_recipe, folder)
+    resumed = train(painted, small_recipe, folder, resume=True)
     straight = report_of(run)
     assert resumed["kept_phase"] == straight["kept_phase"]
     for ours, theirs in zip(resumed["phases"], straight["phases"], strict=True):
@@ -149,7 +151,7 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     run, painted, small_recipe
 ):
     with pytest.raises(BadInput, match="go on with --resume"):
-        train(painted, small_recipe, run, Stop())
+        train(painted, small_recipe, run)
     other = type(small_recipe)(**(small_recipe.__dict__ | {"dimension": 64}))
     with pytest.raises(BadInput, match="dimension 32 -> 64"):
-        train(painted, other, run, Stop(), resume=True)
+        train(painted, other, run, resume=True)
