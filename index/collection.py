@@ -92,9 +92,9 @@ def read_collection(root: Path, exclude: Sequence[str] = ()) -> Collection:
     rows = _read_manifest(root, warnings)
     split = any(Path(name).parts[0] in SPLITS for name in files if "/" in name)
     works = [_work(root, name, rows.pop(_key(name), {}), split) for name in files]
-    if rows:
-        first = next(iter(rows))
-        warnings.append(f"{MANIFEST}: {len(rows)} rows without a picture, the first {first!r}")
+    lost = [name for name in rows if not _is_excluded(name, exclude)]
+    if lost:
+        warnings.append(f"{MANIFEST}: rows without a picture: {len(lost)}, the first {lost[0]!r}")
     _check_ids(works)
     return Collection(root, works, dict(left_out), warnings)
 
@@ -129,7 +129,7 @@ def _why_left_out(path: str, name: str, exclude: Sequence[str], seen: set[str]) 
         return ""
     if _is_system(os.path.basename(name)):
         return "hidden or system file"
-    if any(fnmatch(name, pattern) for pattern in exclude):
+    if _is_excluded(name, exclude):
         return "excluded"
     if not os.path.exists(path):
         return "broken link"
@@ -140,6 +140,10 @@ def _why_left_out(path: str, name: str, exclude: Sequence[str], seen: set[str]) 
     if os.path.splitext(name)[1].lower() in _PICTURE_ENDINGS or _has_signature(path):
         return None
     return "not a picture"
+
+
+def _is_excluded(name: str, exclude: Sequence[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in exclude)
 
 
 def _is_system(name: str) -> bool:

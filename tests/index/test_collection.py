@@ -187,6 +187,15 @@ def test_rows_without_a_picture_are_warned_of(root: Path) -> None:
     assert "b/gone.png" in read_collection(root).warnings[0]
 
 
+def test_rows_without_a_picture_are_warned_of_unless_they_were_excluded(root: Path) -> None:
+    (root / "manifest.csv").write_text("path,title\na/1.png,One\na/99.png,Lost\n")
+    assert read_collection(root).warnings == [
+        "manifest.csv: rows without a picture: 1, the first 'a/99.png'"
+    ]
+    assert len(read_collection(root, exclude=["a/1.png"]).warnings) == 1
+    assert read_collection(root, exclude=["a/99.png"]).warnings == []
+
+
 def test_a_manifest_without_paths_is_warned_of(root: Path) -> None:
     (root / "manifest.csv").write_text("file;title\nb/1.png;One\n")
     found = read_collection(root)
