@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def run_demo(data: Path, keep_serving: bool) -> None:
             stop_service()
     if keep_serving:
         say(f"\nThe service runs on {URL} (process {process}); `make stop` ends it.")
-        say(f"Ask it:    curl -F image=@'{data / query}' {URL}/v1/search")
+        say(f"Ask it:    curl -F {shlex.quote(f'image=@{data / query}')} {URL}/v1/search")
         say(
             f'Evaluate:  curl -X POST -H "Authorization: Bearer $(cat {DEMO / "admin.key"})" '
             f"{URL}/v1/admin/evaluations"
@@ -83,7 +84,7 @@ def artkin(*arguments: object) -> None:
         subprocess.CalledProcessError: it failed; it has said why.
     """
     words = [str(argument) for argument in arguments]
-    say(f"\n$ artkin {' '.join(words)}")
+    say(f"\n$ artkin {shlex.join(words)}")
     subprocess.run([sys.executable, "artkin.py", *words], check=True)
 
 
@@ -105,7 +106,7 @@ def start_service(model: Path, releases: Path) -> int:
         key.touch(mode=0o600)
         key.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
     command = [sys.executable, "artkin.py", "serve", "--model", model, "--releases", releases]
-    say(f"\n$ artkin {' '.join(map(str, command[2:]))} --admin-key-file {key}")
+    say(f"\n$ artkin {shlex.join(map(str, command[2:]))} --admin-key-file {key}")
     with (DEMO / "serve.log").open("wb") as log:
         process = subprocess.Popen(
             [*map(str, command), "--admin-key-file", str(key)],

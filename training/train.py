@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -43,7 +44,7 @@ def main(options: argparse.Namespace) -> None:
         if (folder / RUN).exists():
             print(f"{folder} keeps every whole epoch; --resume goes on from there", file=sys.stderr)
         raise
-    say(f"next: artkin export {folder} --to models/{recipe.name}-1")
+    say(f"next: artkin export {shlex.quote(str(folder))} --to models/{recipe.name}-1")
 
 
 def train(
