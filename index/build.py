@@ -9,6 +9,7 @@ cannot be decoded is named and left out. The release appears whole when everythi
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -100,7 +101,8 @@ def build(
         canaries = _write(folder, embedded, encoder)
         write_manifest(folder, _manifest(id_, model, collection, embedded, canaries))
     _summarise(collection, embedded, time.monotonic() - start)
-    say(f"release {id_} is written; serve it with: artkin publish {id_} --releases {releases}")
+    place = shlex.quote(str(releases))
+    say(f"release {id_} is written; serve it with: artkin publish {id_} --releases {place}")
     return id_
 
 

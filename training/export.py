@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Run the command."""
     export(options.run, options.to)
-    say(f"next: artkin index COLLECTION --model {options.to}")
+    say(f"next: artkin index COLLECTION --model {shlex.quote(str(options.to))}")
 
 
 def export(run: Path, target: Path) -> None:
