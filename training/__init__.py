@@ -16,7 +16,7 @@ def _import_tensorflow_quietly() -> None:
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401, PLC0415
+            import tensorflow  # noqa: PLC0415
         except BaseException:
             said.seek(0)
             os.write(stderr, said.read())
@@ -24,6 +24,8 @@ def _import_tensorflow_quietly() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    # Every phase traces its own graphs, which TensorFlow takes for a mistake and says at length.
+    tensorflow.get_logger().setLevel("ERROR")
 
 
 _import_tensorflow_quietly()
