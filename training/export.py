@@ -7,6 +7,7 @@ gives the numbers of the model in memory at two batch sizes; until then nothing 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
 import shutil
@@ -117,7 +118,10 @@ def _save(embedder: keras.Model, folder: Path) -> None:
         lambda pixels: {OUTPUT: embedder(pixels, training=False)},
         input_signature=[signature],
     )
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.ResourceExhaustedError as error:  # TensorFlow's own word for a full disk
+        raise OSError(errno.ENOSPC, "no space left", str(folder)) from error
 
 
 def _seen_works(run: Path) -> str:

@@ -17,7 +17,7 @@ def load_preset(
     """The recipe of a preset, with the backbone, input size and seed asked for.
 
     Raises:
-        BadInput: no such preset, or a size outside 32 to 1024.
+        BadInput: no such preset, or a size outside 32 to 1024, a seed outside 0 to 2^32 - 1.
     """
     if name not in PRESETS:
         raise BadInput(f"the preset must be one of {', '.join(PRESETS)}; received {name!r}")
@@ -25,4 +25,6 @@ def load_preset(
     recipe: Recipe = module.recipe(backbone or "lite0")
     if size is not None and not 32 <= size <= 1024:
         raise BadInput(f"--size must be from 32 to 1024 pixels; received {size}")
+    if not 0 <= seed < 2**32:
+        raise BadInput(f"--seed must be from 0 to {2**32 - 1}; received {seed}")
     return replace(recipe, size=size or recipe.size, seed=seed)
