@@ -19,6 +19,11 @@ def say(text: str) -> None:
     console.print(text, markup=False)
 
 
+def figure(value: float | None, digits: int = 3) -> str:
+    """A measurement to print, "-" where it is not defined."""
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no "-0.000"
+
+
 def counted(reasons: Mapping[str, int]) -> str:
     """Numbers by reason in words: "3 (1 broken link, 2 not a picture)"."""
     listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))

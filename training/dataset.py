@@ -39,7 +39,8 @@ class Dataset:
         labels: int64 (works,), indices of `classes`.
         names: paths inside the collection.
         digests: SHA-256 of each file.
-        parts: rows of "train", "validation", "test" and "unused" (a test class not trained on).
+        parts: rows of "train", "validation", "test" and "unused" (a test class not trained on, or
+            a copy of a training picture, which would flatter).
         classes: names, sorted.
     """
 
@@ -66,9 +67,11 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     kept = list(_decode_all(works, Preprocessing(height=size, width=size), folder / _PIXELS))
     classes = _check_classes([work for work, _ in kept])
     split = _split([work for work, _ in kept], seed)
+    _set_copies_aside(split, [picture.sha256 for _, picture in kept])
     if "test" not in split:
         raise BadInput(
-            "training needs test works: a folder test/, or three pictures at least in some class"
+            "training needs test works of the classes trained on: a folder test/ with pictures "
+            "that are not in train/ too, or three pictures at least in some class"
         )
     document = {
         "size": size,
@@ -86,6 +89,14 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     }
     (folder / _WORKS).write_text(json.dumps(document), encoding="utf-8")
     return load_dataset(folder)
+
+
+def remove_dataset(folder: Path) -> None:
+    """Take back what `prepare_dataset` has written, and the folder where nothing else is in it."""
+    for name in (_PIXELS, _WORKS):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -109,6 +120,8 @@ def load_dataset(folder: Path) -> Dataset:
 def _check_classes(works: Sequence[Work]) -> list[str]:
     """Names of the classes that can be trained on, sorted."""
     sizes = Counter(work.label for work in works if work.split != "test" and work.label)
+    if not sizes and works:
+        raise BadInput("the collection has test/ alone; put the pictures to train on into train/")
     if len(sizes) < 2:
         found = ", ".join(sizes) or "none"
         raise BadInput(f"training needs at least two class folders with pictures; received {found}")
@@ -182,6 +195,21 @@ def _split(works: Sequence[Work], seed: int) -> list[str]:
             rows = [row for row in rows if parts[row] == "train"]
         for row in rows[: _validation_works(len(rows))]:
             parts[row] = "validation"
+    strangers = sorted({str(work.label) for work in works} - {str(label) for label in trained})
+    if strangers:
+        say(f"left out: test works of classes not in train/: {', '.join(strangers)}")
     return [
         part if work.label in trained else "unused" for part, work in zip(parts, works, strict=True)
     ]
+
+
+def _set_copies_aside(parts: list[str], digests: Sequence[str]) -> None:
+    """A picture that is trained on measures nothing, whatever its name."""
+    trained = {sha for part, sha in zip(parts, digests, strict=True) if part == "train"}
+    copies = Counter[str]()
+    for row, sha in enumerate(digests):
+        if parts[row] in ("validation", "test") and sha in trained:
+            copies[parts[row]] += 1
+            parts[row] = "unused"
+    for part, count in copies.items():
+        say(f"left out of {part}: {count} copies of pictures that are trained on")

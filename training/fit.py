@@ -22,11 +22,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from index.progress import say, track
+from index.progress import figure, say, track
 from index.space.errors import ArtkinError
 from index.space.metrics import Evaluation, evaluate
 from training.dataset import Dataset
-from training.network import Cut, freeze, tail
+from training.network import Cut, freeze, tail, untrained
 from training.prefix_cache import PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.schedules import learning_rate
@@ -43,6 +43,7 @@ class Measured:
     accuracy: float
     similarity: Evaluation
     embeddings: NDArray[np.float32]
+    predicted: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Fit:
     """One training run in a folder.
 
     Args:
-        network: from `build_network`; holds the best weights when `run` ends.
+        network: from `build_network`, its backbone as it was downloaded.
         dataset: decoded works.
         recipe: what to do.
         folder: the run's; checkpoints, state and caches go there.
@@ -93,9 +94,21 @@ class Fit:
                 state.reports.append({"phase": number, "skipped": True, "kept": False})
                 continue
             self._run_phase(number, phase, state)
-        if state.kept:
-            self.network.load_weights(self.checkpoint(state.kept))
         return state.reports
+
+    def measure_untrained(self) -> dict[str, Any]:
+        """What the backbone's pooled features are worth on the test works before any training:
+        what fine-tuning has to beat."""
+        rows = self.dataset.parts["test"]
+        chunks = track(_chunks(rows), len(_chunks(rows)), "measuring the untrained features")
+        model = untrained(self.network)
+        features = np.concatenate(
+            [np.asarray(model.predict_on_batch(self.dataset.pixels[c])) for c in chunks]
+        )
+        measured = evaluate(features, self._labels(rows))
+        self._save_test(0, embeddings=features)
+        say(f"untrained: test {_said(measured)}")
+        return measured.as_dict()
 
     def checkpoint(self, phase: int) -> Path:
         """Where a phase's best epoch is kept."""
@@ -148,15 +161,19 @@ class Fit:
         save_state(self.folder, state)
         say(
             f"{name}: loss {loss:.3f}, validation loss {measured.loss:.3f}, accuracy "
-            f"{measured.accuracy:.3f}, P@5 {measured.similarity.precision or 0:.3f}"
-            f"{', best so far' if state.best_epoch == epoch else ''}"
+            f"{measured.accuracy:.3f}, P@5 {figure(measured.similarity.precision)}"
+            f"{', best of this phase so far' if state.best_epoch == epoch else ''}"
         )
 
     def _end_phase(self, current: _Current, cut: Cut, state: RunState) -> None:
         self.network.set_weights(state.best)
         _save_whole(self.network, self.checkpoint(current.number))
         test = self.measure(current.trained, current.views, "test")
-        self._save_test_embeddings(current.number, test.embeddings)
+        self._save_test(
+            current.number,
+            embeddings=test.embeddings,
+            predicted=np.array(self.dataset.classes)[test.predicted],
+        )
         report = {
             "phase": current.number,
             "trained_from": cut.block or "head",
@@ -173,33 +190,35 @@ class Fit:
         verdict = "kept" if report["kept"] else f"not kept, phase {state.kept} was better"
         say(
             f"{current.name} ends: best epoch {report['best_epoch']}, test accuracy "
-            f"{test.accuracy:.3f}, P@5 {test.similarity.precision or 0:.3f}, silhouette "
-            f"{test.similarity.silhouette or 0:.3f}; {verdict}"
+            f"{test.accuracy:.3f}, {_said(test.similarity)}; {verdict}"
         )
 
-    def _save_test_embeddings(self, number: int, embeddings: NDArray[np.float32]) -> None:
+    def _save_test(self, phase: int, **arrays: NDArray[Any]) -> None:
+        """The test works' numbers after a phase (0: before any), row for row with their names."""
         rows = self.dataset.parts["test"]
-        np.savez(
-            self.folder / f"phase{number}_test.npz",
-            embeddings=embeddings,
-            labels=np.array(self.dataset.classes)[self.dataset.labels[rows]],
-            names=np.array(self.dataset.names)[rows],
-        )
+        names = np.array(self.dataset.names)[rows]
+        labels = np.array(self._labels(rows))
+        everything: dict[str, Any] = {"names": names, "labels": labels, **arrays}
+        np.savez(self.folder / f"phase{phase}_test.npz", **everything)
+
+    def _labels(self, rows: NDArray[np.int64]) -> list[str]:
+        return [self.dataset.classes[code] for code in self.dataset.labels[rows]]
 
     def measure(self, trained: keras.Model, views: Views, part: str) -> Measured:
         """Loss, accuracy, Precision@5 and silhouette of one part under the current weights."""
         rows = self.dataset.parts[part]
         outputs = [
             trained.predict_on_batch(views.batch(chunk, np.zeros(len(chunk), np.bool_)))
-            for chunk in np.array_split(rows, -(-len(rows) // 64))
+            for chunk in _chunks(rows)
         ]
         logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
-        labels = self.dataset.labels[rows]
+        labels, predicted = self.dataset.labels[rows], logits.argmax(axis=1)
         return Measured(
             loss=float(np.asarray(_LOSS(labels, logits))),
-            accuracy=float((logits.argmax(axis=1) == labels).mean()),
-            similarity=evaluate(embeddings, np.array(self.dataset.classes)[labels].tolist()),
+            accuracy=float((predicted == labels).mean()),
+            similarity=evaluate(embeddings, self._labels(rows)),
             embeddings=embeddings,
+            predicted=predicted,
         )
 
     def _views(self, cut: Cut, number: int) -> Views:
@@ -244,6 +263,14 @@ def _compiled(trained: keras.Model, phase: Phase, steps: int) -> keras.Model:
     return model
 
 
+def _chunks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return np.array_split(rows, -(-len(rows) // 64))
+
+
+def _said(similarity: Evaluation) -> str:
+    return f"P@5 {figure(similarity.precision)}, silhouette {figure(similarity.silhouette)}"
+
+
 def _is_patience_over(state: RunState, phase: Phase) -> bool:
     return phase.patience is not None and state.epoch - state.best_epoch >= phase.patience
 
@@ -253,7 +280,7 @@ def _describe(cut: Cut) -> str:
         return "backbone frozen"
     if cut.output is None:
         return "the whole network"
-    return f"the backbone from {cut.block} on ({cut.trainable} layers)"
+    return f"the backbone from {cut.block} on ({cut.trainable} layers with weights to train)"
 
 
 def _save_whole(network: keras.Model, path: Path) -> None:

@@ -23,10 +23,18 @@ POOL, EMBEDDING, CLASSES = "pool", "style_embedding", "classes"
 _HEAD = (POOL, "pool_bn", "dropout", EMBEDDING, CLASSES)
 
 
-def build_network(recipe: Recipe, classes: int, weights: Path | None = None) -> keras.Model:
-    """A functional model, uint8 pixels (n, size, size, 3) to logits (n, classes)."""
+def seeded_backbone(recipe: Recipe, weights: Path | None = None) -> keras.Model:
+    """The recipe's backbone; from here on Keras' random numbers follow the recipe's seed.
+
+    Raises:
+        BadInput: see `training.backbones.build_backbone`.
+    """
     keras.utils.set_random_seed(recipe.seed)
-    backbone = build_backbone(recipe.backbone, recipe.size, weights)
+    return build_backbone(recipe.backbone, recipe.size, weights)
+
+
+def build_network(recipe: Recipe, backbone: keras.Model, classes: int) -> keras.Model:
+    """A functional model, uint8 pixels (n, size, size, 3) to logits (n, classes)."""
     x = keras.layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
     if recipe.batch_norm:
         x = keras.layers.BatchNormalization(name="pool_bn")(x)
@@ -48,7 +56,7 @@ class Cut:
     Args:
         block: the first trainable block, or None where only the head is trained.
         output: the frozen prefix's last tensor, or None where nothing is frozen.
-        trainable: backbone layers behind the cut.
+        trainable: backbone layers behind the cut that hold weights to train.
     """
 
     block: str | None
@@ -69,11 +77,12 @@ def freeze(network: keras.Model, unfreeze_from: int | str | None) -> Cut:
     first = _first_trainable(layers, unfreeze_from)
     for index, layer in enumerate(layers):
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
+    trainable = sum(1 for layer in layers if layer.trainable_weights)
     if first == len(layers):
         return Cut(None, network.get_layer(POOL).output, 0)
     if first == 0:
-        return Cut(block_of(layers[0].name), None, len(layers))
-    return Cut(block_of(layers[first].name), layers[first - 1].output, len(layers) - first)
+        return Cut(block_of(layers[0].name), None, trainable)
+    return Cut(block_of(layers[first].name), layers[first - 1].output, trainable)
 
 
 def tail(network: keras.Model, cut: Cut) -> keras.Model:
@@ -81,6 +90,12 @@ def tail(network: keras.Model, cut: Cut) -> keras.Model:
     start = network.input if cut.output is None else cut.output
     unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(EMBEDDING).output)
     return keras.Model(start, [network.output, unit])
+
+
+def untrained(network: keras.Model) -> keras.Model:
+    """From the pixels to the unit-norm pooled features, (n, channels): no head of ours."""
+    unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(POOL).output)
+    return keras.Model(network.input, unit)
 
 
 def _first_trainable(layers: list[Any], unfreeze_from: int | str | None) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 from index.collection import read_collection
 from index.progress import say
 from index.space.errors import BadInput
-from training.dataset import Dataset, load_dataset, prepare_dataset
+from training.dataset import Dataset, load_dataset, prepare_dataset, remove_dataset
 from training.fit import Fit
-from training.network import build_network
+from training.network import build_network, seeded_backbone
 from training.presets import PRESETS, load_preset
 from training.recipe import Recipe
 
@@ -40,7 +40,7 @@ def main(options: argparse.Namespace) -> None:
     folder = options.run or Path("runs") / recipe.name
     try:
         train(options.data, recipe, folder, weights=options.weights, resume=options.resume)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, OSError):
         if (folder / RUN).exists():
             print(f"{folder} keeps every whole epoch; --resume goes on from there", file=sys.stderr)
         raise
@@ -58,22 +58,24 @@ def train(
     """Train a recipe on a collection.
 
     Returns:
-        The report, also in `report.json`: recipe, data set, phases, the kept one.
+        The report, also in `report.json`: recipe, data set, the untrained features' worth, the
+        phases, the kept one.
 
     Raises:
         BadInput: unusable data; a run in the folder without `resume`; another recipe with it.
     """
     start = time.monotonic()
     _check_folder(folder, recipe, resume)
-    dataset = load_dataset(folder) if resume else _read_dataset(data, recipe, folder)
-    network = build_network(recipe, len(dataset.classes), weights)
-    # Only now is there a run: whatever was wrong before leaves nothing to resume.
-    (folder / RUN).write_text(json.dumps(recipe.as_dict(), indent=2) + "\n", encoding="utf-8")
-    phases = Fit(network, dataset, recipe, folder).run()
+    backbone = seeded_backbone(recipe, weights)  # before hours of reading: it fails in seconds
+    dataset = load_dataset(folder) if resume else _start_run(data, recipe, folder)
+    fit = Fit(build_network(recipe, backbone, len(dataset.classes)), dataset, recipe, folder)
+    untrained = fit.measure_untrained()
+    phases = fit.run()
     report = {
         "recipe": recipe.as_dict(),
         "classes": dataset.classes,
         "works": {part: len(rows) for part, rows in dataset.parts.items()},
+        "untrained": untrained,
         "phases": phases,
         "kept_phase": max((p["phase"] for p in phases if p["kept"]), default=None),
         "seconds": round(time.monotonic() - start, 1),
@@ -85,6 +87,8 @@ def train(
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
     """See that the folder holds no run, or the very run to go on with."""
     path = folder / RUN
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"--run must be a folder to work in; received {folder}, which is a file")
     if path.exists() != resume:
         raise BadInput(
             f"{folder} holds no run to resume; leave --resume out to start one"
@@ -101,6 +105,22 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
             "a run is resumed with the recipe it was started with; different: "
             + ", ".join(f"{key} {before.get(key)} -> {now[key]}" for key in different)
         )
+
+
+def _start_run(data: Path, recipe: Recipe, folder: Path) -> Dataset:
+    """Read the pictures; only then is there a run: what was wrong before leaves nothing behind."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"the run's folder {folder} cannot be made: {error.strerror}") from error
+    try:
+        dataset = _read_dataset(data, recipe, folder)
+        (folder / RUN).write_text(json.dumps(recipe.as_dict(), indent=2) + "\n", encoding="utf-8")
+    except BaseException:
+        (folder / RUN).unlink(missing_ok=True)
+        remove_dataset(folder)
+        raise
+    return dataset
 
 
 def _read_dataset(data: Path, recipe: Recipe, folder: Path) -> Dataset:

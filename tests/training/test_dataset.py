@@ -9,6 +9,8 @@ from index.collection import read_collection
 from index.space.errors import BadInput
 from index.space.preprocessing import COLLECTION_LIMITS, Preprocessing, decode, to_pixels
 from training.dataset import prepare_dataset
+from training.presets import load_preset
+from training.train import train
 
 
 def prepare(root, folder, size=64, seed=0):
@@ -62,7 +64,7 @@ def test_the_test_folder_is_the_test_part(tmp_path, painted_collection):
 
 def test_a_test_class_that_is_not_trained_on_is_not_used(tmp_path, painted_collection):
     painted_collection(tmp_path / "art" / "train", each=4, styles=("cubism", "baroque"))
-    painted_collection(tmp_path / "art" / "test", each=4)
+    painted_collection(tmp_path / "art" / "test", each=4, seed=1)
     dataset = prepare(tmp_path / "art", tmp_path / "run")
     assert dataset.classes == ["baroque", "cubism"]
     assert {dataset.names[row].split("/")[1] for row in dataset.parts["unused"]} == {"ukiyo_e"}
@@ -90,3 +92,49 @@ def test_one_class_and_a_class_of_one_are_refused(tmp_path, painted_collection):
         path.unlink()
     with pytest.raises(BadInput, match="baroque has 1"):
         prepare(single, tmp_path / "b")
+
+
+def test_a_collection_of_test_works_alone_is_told_what_is_missing(tmp_path, painted_collection):
+    painted_collection(tmp_path / "art" / "test", each=4)
+    with pytest.raises(BadInput, match="put the pictures to train on into train/"):
+        prepare(tmp_path / "art", tmp_path / "run")
+
+
+def test_copies_of_training_pictures_measure_nothing(tmp_path, painted_collection, capsys):
+    """Two test works are copies under other names; a test part of copies alone is refused."""
+    root = tmp_path / "art"
+    train, test = root / "train", root / "test"
+    painted_collection(train, each=12, seed=1)
+    painted_collection(test, each=5, seed=2)
+    straight = prepare(root, tmp_path / "straight")
+    trained = straight.names[straight.parts["train"][0]]
+    (test / "baroque" / "copy.jpg").write_bytes((root / trained).read_bytes())
+    dataset = prepare(root, tmp_path / "run")
+    assert [dataset.names[row] for row in dataset.parts["unused"]] == ["test/baroque/copy.jpg"]
+    assert len(dataset.parts["test"]) == 15
+    assert "left out of test: 1 copies of pictures that are trained on" in capsys.readouterr().out
+
+
+def test_a_failed_start_leaves_nothing(tmp_path, painted_collection):
+    root = painted_collection(tmp_path / "art", each=2)  # too few to test on
+    with pytest.raises(BadInput, match="needs test works"):
+        train(root, load_preset("seed", size=64), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path, painted_collection):
+    root = painted_collection(tmp_path / "art", each=4)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"must be a folder to work in; received .*which is a file"):
+        train(root, load_preset("seed", size=64), tmp_path / "file")
+    with pytest.raises(BadInput, match="cannot be made"):
+        train(root, load_preset("seed", size=64), tmp_path / "file" / "run")
+
+
+def test_the_weights_are_looked_for_before_any_picture_is_read(
+    tmp_path, painted_collection, capsys
+):
+    root = painted_collection(tmp_path / "art", each=4)
+    with pytest.raises(BadInput, match="--weights must be a file"):
+        train(root, load_preset("seed", "b0"), tmp_path / "run", weights=tmp_path / "none.h5")
+    assert capsys.readouterr().out == ""

@@ -6,35 +6,37 @@ import pytest
 
 from index.space.errors import BadInput
 from training.backbones import block_of
-from training.network import backbone_layers, build_network, freeze, tail
+from training.network import backbone_layers, build_network, freeze, seeded_backbone, tail
 from training.prefix_cache import cache_prefix
 from training.presets import load_preset
 
 
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
-    return build_network(load_preset("recommended", size=64), classes=3)
+    recipe = load_preset("recommended", size=64)
+    return build_network(recipe, seeded_backbone(recipe), classes=3)
 
 
 @pytest.mark.parametrize(
-    ("unfreeze_from", "block", "trainable"),
+    ("unfreeze_from", "block", "behind", "trainable"),
     [
-        (None, None, 0),
-        ("block7", "block7a", 11),
-        ("block6d", "block6d", 20),
-        (-20, "block6d", 20),
-        (-15, "block6d", 20),  # inside block6d: moved to its start
-        (50, "block4a", 98),
-        (0, "stem", 142),
+        (None, None, 0, 0),
+        ("block7", "block7a", 11, 4),
+        ("block6d", "block6d", 20, 7),
+        (-20, "block6d", 20, 7),
+        (-15, "block6d", 20, 7),  # inside block6d: moved to its start
+        (50, "block4a", 98, 34),
+        (0, "stem", 142, 49),
     ],
 )
-def test_a_cut_is_the_start_of_a_block(network, unfreeze_from, block, trainable):
+def test_a_cut_is_the_start_of_a_block(network, unfreeze_from, block, behind, trainable):
+    """Of the layers behind the cut the convolutions train: Lite0 has 49 in all."""
     cut = freeze(network, unfreeze_from)
     assert (cut.block, cut.trainable) == (block, trainable)
     layers = backbone_layers(network)
-    behind = layers[len(layers) - trainable :]
+    after = layers[len(layers) - behind :]
     assert {layer.name for layer in layers if layer.trainable} == {
-        layer.name for layer in behind if not isinstance(layer, keras.layers.BatchNormalization)
+        layer.name for layer in after if not isinstance(layer, keras.layers.BatchNormalization)
     }
 
 
