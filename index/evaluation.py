@@ -21,20 +21,26 @@ from rich.table import Table
 from rich.text import Text
 
 from index.catalogue import Entry
-from index.progress import console, say
+from index.progress import console, figure, say
 from index.publish import choose_release
 from index.release import Release, current_release, open_release
 from index.space.errors import BadInput
 from index.space.metrics import evaluate, nearest
 
 _ERRORS = 20
+_DIGITS = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin evaluate`."""
     parser.add_argument("--releases", type=Path, default=Path("releases"), help="where they are")
     parser.add_argument("--release", metavar="ID", help="the release; without it, the published")
-    parser.add_argument("--k", type=int, default=5, help="neighbours that count (default 5)")
+    parser.add_argument(
+        "--k",
+        type=int,
+        default=5,
+        help="neighbours that count (default 5); where fewer other works exist, all of them do",
+    )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
 
 
@@ -139,17 +145,21 @@ def _show(result: dict[str, Any]) -> None:
         for name, measured in sets:
             table.add_column(f"{name} ({measured['works']})", justify="right")
         for title, key in (
-            (f"Precision@{result['k']}", "precision"),
+            (_precision_title(result["k"], [measured for _, measured in sets]), "precision"),
             ("silhouette", "silhouette"),
             ("silhouette, cosine", "silhouette_cosine"),
         ):
-            table.add_row(title, *(_number(measured[key]) for _, measured in sets))
+            table.add_row(title, *(figure(measured[key], _DIGITS) for _, measured in sets))
         for label in sets[-1][1]["precision_by_class"]:
             by_class = (measured["precision_by_class"].get(label) for _, measured in sets)
-            table.add_row(Text(label), *map(_number, by_class))
+            table.add_row(Text(label), *(figure(value, _DIGITS) for value in by_class))
         console.print(table)
     say(result["note"])
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _precision_title(k: int, sets: Sequence[dict[str, Any]]) -> str:
+    """Says the denominators, in the order of the columns, where fewer than k other works exist."""
+    denominators = [measured["denominator"] for measured in sets]
+    if min(denominators) == k:
+        return f"Precision@{k}"
+    return f"Precision@{k} (of {' and '.join(map(str, denominators))} others)"

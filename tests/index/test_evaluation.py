@@ -12,6 +12,7 @@ import pytest
 import artkin
 from index.build import build
 from index.evaluation import evaluate_release
+from index.progress import figure
 from index.release import Release, current_release, open_release, release_ids
 from index.space.errors import BadInput
 from index.space.metrics import evaluate
@@ -121,6 +122,28 @@ def test_the_console_shows_both_sets(published: Path, capsys: pytest.CaptureFixt
     assert (code, err) == (0, "")
     for part in ("unseen (12)", "all (24)", "Precision@5", "silhouette, cosine", "ukiyo_e"):
         assert part in out
+
+
+def test_the_console_says_the_denominator_where_fewer_than_k_others_exist(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 unseen works among 24."""
+    for k, title in (
+        (11, "Precision@11  "),
+        (15, "Precision@15 (of 11 and 15 others)"),
+        (1000, "Precision@1000 (of 11 and 23 others)"),
+    ):
+        code, out, err = run(capsys, "--releases", published, "--k", k)
+        assert (code, err) == (0, "")
+        assert title in out
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.00004, "0.0000"), (-0.0, "0.0000"), (-0.00006, "-0.0001"), (0.12345, "0.1235")],
+)
+def test_a_number_that_rounds_to_zero_has_no_sign(value: float, shown: str) -> None:
+    assert figure(value, digits=4) == shown
 
 
 def test_json_is_what_the_function_returns(
