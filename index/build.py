@@ -12,7 +12,7 @@ import argparse
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -172,8 +172,3 @@ def _summarise(collection: Collection, embedded: Embedded, seconds: float) -> No
     say(f"black-and-white pictures: {grey}")
     say(f"unusable pictures: {counted(reasons)}")
     say(f"left out: {counted(collection.left_out)}")
-
-
-def saycounted(reasons: Mapping[str, int]) -> str:
-    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-    return f"{sum(reasons.values())}" + (f" ({listed})" if listed else "")
