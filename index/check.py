@@ -1,6 +1,6 @@
 """`artkin check`: look a collection over before training on it or indexing it.
 
-    artkin check COLLECTION [--size 224] [--json]
+    artkin check COLLECTION [--size 256] [--json]
 
 Every picture is decoded, as training and indexing will. Nothing is written.
 """
@@ -26,13 +26,17 @@ from index.space.preprocessing import Preprocessing
 
 _NAMES_SHOWN = 10
 K = 5
+SIZE = 256  # the default preset's; index may not import training, a test compares the two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin check`."""
     parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
     parser.add_argument(
-        "--size", type=int, default=224, help="side of the model's input in pixels (default 224)"
+        "--size",
+        type=int,
+        default=SIZE,
+        help=f"side of the model's input in pixels (default {SIZE}, the default preset's)",
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
 
@@ -65,6 +69,7 @@ class Check:
     """What a collection is like.
 
     Args:
+        size: side of the model's input that the pictures were held against, in pixels.
         works: usable pictures.
         classes: their number by split and class.
         left_out: files that are no works, by reason.
@@ -77,6 +82,7 @@ class Check:
         warnings: of the collection itself.
     """
 
+    size: int
     works: int
     classes: list[ClassSize]
     left_out: dict[str, int]
@@ -93,7 +99,7 @@ class Check:
         return asdict(self) | {"bad": [file.model_dump() for file in self.bad]}
 
 
-def check(collection: Collection, size: int = 224, quiet: bool = False) -> Check:
+def check(collection: Collection, size: int = SIZE, quiet: bool = False) -> Check:
     """Decode a collection's pictures and describe it.
 
     Args:
@@ -118,6 +124,7 @@ def check(collection: Collection, size: int = 224, quiet: bool = False) -> Check
             good.append((work, result))
     classes = _classes(work for work, _ in good)
     return Check(
+        size=size,
         works=len(good),
         classes=classes,
         left_out=collection.left_out,
@@ -159,16 +166,31 @@ def _show(found: Check) -> None:
     for warning in found.warnings:
         say(f"warning: {warning}")
     _show_classes(found)
-    say(f"{found.works} usable pictures, {len(found.bad)} unusable")
-    say(f"left out: {counted(found.left_out)}")
-    _show_names("unusable", [f"{f.name}: {f.reason}: {f.message}" for f in found.bad])
-    _show_names("black-and-white", found.greyscale)
-    _show_names("smaller than the model's input, enlarged", found.enlarged)
-    _show_names("identical in train and test", [" = ".join(same) for same in found.in_both_splits])
-    small = [f"{_name(c)}: {c.works}" for c in found.small_classes]
-    _show_names(f"classes of fewer than {K + 1} works, which cannot reach Precision@{K} = 1", small)
+    say(f"{found.works} usable pictures")
+    if found.left_out:
+        say(f"left out: {counted(found.left_out)}")
+    sections = _sections(found)
+    for what, names in sections.items():
+        if names:
+            _show_names(what, names)
+    none = [what for what, names in sections.items() if not names]
+    if none:
+        say(f"none: {'; '.join(none)}")
     if found.imbalance is not None:
         say(f"largest class / smallest class: {found.imbalance:.1f}")
+
+
+def _sections(found: Check) -> dict[str, Sequence[str]]:
+    """What is looked for, with the names it was found at."""
+    return {
+        "unusable": [f"{f.name}: {f.reason}: {f.message}" for f in found.bad],
+        "black-and-white": found.greyscale,
+        f"smaller than the model's {found.size} pixels, enlarged": found.enlarged,
+        "identical in train and test": [" = ".join(same) for same in found.in_both_splits],
+        f"classes of fewer than {K + 1} works, which cannot reach Precision@{K} = 1": [
+            f"{_name(c)}: {c.works}" for c in found.small_classes
+        ],
+    }
 
 
 def _show_classes(found: Check) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -74,8 +75,39 @@ def test_the_console_names_the_first_ten_and_says_how_to_see_all(
     assert "grey-10.png" not in out
     assert "and 2 more, --json names all" in out
     assert "unusable: 1\n  train/cubism/broken.jpg: image-corrupt: cannot be decoded" in out
+    assert out.count("usable") == 2  # 42 usable, 1 unusable: each said once
+    assert "smaller than the model's 64 pixels, enlarged: 13\n" in out
+    assert "none: " not in out
     assert "test/cubism/same.png = train/cubism/cubism-0.png" in out
     assert "test/ukiyo_e: 3" in out
+
+
+def test_what_there_is_none_of_takes_one_line(
+    tmp_path: Path, painted_collection: Painter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, painted_collection(tmp_path / "tidy", each=6), "--size", 64)
+    assert (code, err) == (0, "")
+    assert out.split("\n")[-4:] == [
+        "18 usable pictures",
+        "none: unusable; black-and-white; smaller than the model's 64 pixels, enlarged; identical "
+        "in train and test; classes of fewer than 6 works, which cannot reach Precision@5 = 1",
+        "largest class / smallest class: 1.0",
+        "",
+    ]
+
+
+def test_pictures_are_held_against_the_size_that_training_takes(
+    collection: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.presets import load_preset
+    from training.train import add_arguments
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    size = load_preset(parser.get_default("preset")).size
+    code, out, _ = run(capsys, collection)
+    assert code == 0
+    assert f"smaller than the model's {size} pixels, enlarged: 24" in out
 
 
 def test_json_names_all_and_is_nothing_but_json(
@@ -85,6 +117,7 @@ def test_json_names_all_and_is_nothing_but_json(
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert len(document["greyscale"]) == 12
+    assert document["size"] == 256
     assert document["bad"][0]["reason"] == "image-corrupt"
     assert document["classes"][0] == {"split": "test", "label": "baroque", "works": 3}
 
