@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,8 @@ def test_the_sample_collection_is_what_its_readme_says() -> None:
         (("{good}", "--backbone", "b99"), "one of lite0"),
         (("{good}", "--size", "7"), "from 32 to 1024"),
         (("{good}", "--resume"), "holds no run to resume"),
+        (("{good}", "--seed", "-1"), "--seed must be from 0 to 4294967295; received -1"),
+        (("{good}", "--seed", "4294967296"), "received 4294967296"),
     ],
 )
 def test_bad_input_to_train_is_one_line_and_exit_2(
@@ -105,28 +108,53 @@ def test_bad_input_to_train_is_one_line_and_exit_2(
     assert len(errors.splitlines()) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
+    """A folder on a disk of its own, and what gives that disk another size."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    if subprocess.run([*mount, "size=6m", "art", folder], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    yield (
+        folder,
+        lambda size: subprocess.run([*mount, f"remount,size={size}", "art", folder], check=True),
+    )
+    subprocess.run(["umount", folder], check=True)
+
+
+def one_error_line(*words: object) -> str:
+    command = [sys.executable, "artkin.py", *map(str, words)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    return ended.stderr
+
+
 def test_a_full_disk_stops_training_in_one_line_and_resume_goes_on(
-    tmp_path: Path, painted_collection
+    small_disk, tmp_path: Path, painted_collection
 ) -> None:
     """The pictures fit, the first epoch's state does not; then there is room."""
+    folder, resize = small_disk
     root = painted_collection(tmp_path / "art", each=3)
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o"]
-    if subprocess.run([*mount, "size=6m", "art", small], check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        command = ["train", root, "--preset", "seed", "--size", "32", "--run", small / "run"]
-        words = [sys.executable, "artkin.py", *map(str, command)]
-        ended = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert ended.returncode == 2
-        assert "the disk is full" in ended.stderr
-        assert len(ended.stderr.strip().splitlines()) == 1
-        subprocess.run([*mount, "remount,size=400m", "art", small], check=True)
-        assert "phase 3 ends" in run(*command, "--resume")
-    finally:
-        subprocess.run(["umount", small], check=True)
+    command = ["train", root, "--preset", "seed", "--size", "32", "--run", folder / "run"]
+    said = one_error_line(*command)
+    assert "the disk is full" in said
+    assert "go on with --resume" in said
+    resize("400m")
+    assert "phase 3 ends" in run(*command, "--resume")
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_export_in_one_line_and_leaves_nothing(small_disk, made: Path) -> None:
+    folder, resize = small_disk
+    command = ["export", made / "run", "--to", folder / "art-1"]
+    assert "the disk is full" in one_error_line(*command)
+    assert not list(folder.iterdir())
+    resize("400m")
+    assert "exported" in run(*command)
 
 
 def test_a_failed_start_leaves_nothing_to_trip_over(tmp_path, painted_collection, capsys) -> None:

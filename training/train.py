@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shlex
 import sys
@@ -40,7 +41,14 @@ def main(options: argparse.Namespace) -> None:
     folder = options.run or Path("runs") / recipe.name
     try:
         train(options.data, recipe, folder, weights=options.weights, resume=options.resume)
-    except (KeyboardInterrupt, SystemExit, OSError):
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not (folder / RUN).exists():
+            raise
+        raise BadInput(
+            f"the disk is full ({error.filename or folder}); free some space and go on with "
+            "--resume, every whole epoch is kept"
+        ) from error
+    except (KeyboardInterrupt, SystemExit):
         if (folder / RUN).exists():
             print(f"{folder} keeps every whole epoch; --resume goes on from there", file=sys.stderr)
         raise
