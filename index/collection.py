@@ -22,12 +22,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 from index.space.errors import BadInput
 from index.space.preprocessing import sniff
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.csv"
+_PLACES_SHOWN = 20
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}
 _PICTURE_ENDINGS = {
     *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".jp2"),
@@ -73,6 +75,13 @@ class Collection:
     warnings: list[str]
 
 
+class _Row(NamedTuple):
+    """A row of manifest.csv: the line it ends in, and its cells that are not empty."""
+
+    line: int
+    cells: dict[str, str]
+
+
 def read_collection(root: Path, exclude: Sequence[str] = ()) -> Collection:
     """List the works below a folder.
 
@@ -91,11 +100,13 @@ def read_collection(root: Path, exclude: Sequence[str] = ()) -> Collection:
     warnings: list[str] = []
     rows = _read_manifest(root, warnings)
     split = any(Path(name).parts[0] in SPLITS for name in files if "/" in name)
-    works = [_work(root, name, rows.pop(_key(name), {}), split) for name in files]
+    # Line 0: the work has no row, and its id comes from its path.
+    given = [rows.pop(_key(name), _Row(0, {})) for name in files]
+    works = [_work(root, name, row.cells, split) for name, row in zip(files, given, strict=True)]
     lost = [name for name in rows if not _is_excluded(name, exclude)]
     if lost:
         warnings.append(f"{MANIFEST}: rows without a picture: {len(lost)}, the first {lost[0]!r}")
-    _check_ids(works)
+    _check_ids(root, works, [row.line for row in given])
     return Collection(root, works, dict(left_out), warnings)
 
 
@@ -177,8 +188,8 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _read_manifest(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]:
-    """Rows of manifest.csv by path, without empty cells."""
+def _read_manifest(root: Path, warnings: list[str]) -> dict[str, _Row]:
+    """Rows of manifest.csv by path."""
     path = root / MANIFEST
     if not path.is_file():
         return {}
@@ -190,23 +201,37 @@ def _read_manifest(root: Path, warnings: list[str]) -> dict[str, dict[str, str]]
     if "path" not in (reader.fieldnames or []):
         warnings.append(f"{MANIFEST} is not used: it has no column 'path' ({reader.fieldnames})")
         return {}
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, _Row] = {}
     for row in reader:
         cells = {k: v.strip() for k, v in row.items() if k and isinstance(v, str) and v.strip()}
         name = _key(cells.pop("path", ""))
         if not name or name in rows:
             raise BadInput(f"{path}:{reader.line_num}: every row needs a path of its own")
-        rows[name] = cells
+        rows[name] = _Row(reader.line_num, cells)
     return rows
 
 
-def _check_ids(works: Sequence[Work]) -> None:
-    counts = Counter(work.id for work in works)
-    double = next((id_ for id_, count in counts.items() if count > 1), None)
-    if double is not None:
-        raise BadInput(f"ids must be unique; {MANIFEST} gives {double!r} to {counts[double]} works")
-    wrong = next((i for i in counts if "/" in i or len(i) > 128 or i in (".", "..")), None)
-    if wrong is not None:  # they could not stand in a URL
-        raise BadInput(
-            f"an id has at most 128 characters, no '/', and is not '.' or '..'; received {wrong!r}"
-        )
+def _check_ids(root: Path, works: Sequence[Work], lines: Sequence[int]) -> None:
+    """Say every row whose id cannot be used, so that all of them can be mended at once."""
+    owners: dict[str, str] = {}
+    faults: list[tuple[str, str]] = []
+    for line, work in sorted(zip(lines, works, strict=True), key=lambda pair: pair[0]):
+        place = f"{MANIFEST}:{line}" if line else work.name
+        if "/" in work.id or len(work.id) > 128 or work.id in (".", ".."):
+            # It could not stand in a URL.
+            rule = "an id has at most 128 characters, no '/', and is not '.' or '..'"
+            faults.append((place, f"{rule}; received {work.id!r}"))
+        elif work.id in owners:
+            already = f"{work.id!r}, which {owners[work.id]} has already"
+            faults.append((place, f"ids must be unique; received {already}"))
+        owners.setdefault(work.id, work.name)
+    if faults:
+        place, said = faults[0]
+        raise BadInput(f"{root / place}: {said}{_more([place for place, _ in faults[1:]])}")
+
+
+def _more(places: Sequence[str]) -> str:
+    if not places:
+        return ""
+    end = ", ..." if len(places) > _PLACES_SHOWN else ""
+    return f" ({len(places)} more: {', '.join(places[:_PLACES_SHOWN])}{end})"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import artkin
 from index.collection import read_collection
 from index.space.errors import BadInput
 from tests.bad_pictures import photo
@@ -209,13 +210,50 @@ def test_a_manifest_without_paths_is_warned_of(root: Path) -> None:
         (b"path,title\n,No path\n", r"manifest\.csv:2"),
         (b"path,title\na/1.png,One\na/1.png,Two\n", r"manifest\.csv:3"),
         (b"path,title\na/1.png,caf\xe9\n", "UTF-8"),
-        (b"path,id\na/1.png,X\nb/1.png,X\n", "unique"),
-        (b"path,id\na/1.png,../X\n", "no '/'"),
+        (
+            b"path,id\nb/1.png,X\n\nb/2.png,Y\na/1.png,X\n",
+            r"manifest\.csv:5: ids must be unique; received 'X', which b/1\.png has already$",
+        ),
+        (b"path,id\na/1.png,A\nb/1.png,../X\n", r"manifest\.csv:3: .*no '/'.*'\.\./X'$"),
+        (b"path,id\na/1.png," + b"x" * 129, r"manifest\.csv:2: an id has at most 128"),
+        (b"path,id\na/1.png,.", r"manifest\.csv:2: .*received '\.'$"),
+        (b"path,id\na/1.png,..", r"manifest\.csv:2: .*received '\.\.'$"),
     ],
 )
 def test_a_bad_manifest_is_said_with_its_place(root: Path, text: bytes, said: str) -> None:
     (root / "manifest.csv").write_bytes(text)
     with pytest.raises(BadInput, match=said):
+        read_collection(root)
+
+
+def test_every_row_with_an_unusable_id_is_named(
+    root: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the manifest's order, whatever the order of the pictures."""
+    (root / "manifest.csv").write_text(
+        "path,id\nb/2.png,1/2\na/1.png,A\nb/1.png,A\na/deeper/2.png,..\n"
+    )
+    assert artkin.main(["check", str(root)]) == 2
+    err = capsys.readouterr().err
+    assert f"{root}/manifest.csv:2: an id has" in err
+    assert err.endswith("received '1/2' (2 more: manifest.csv:4, manifest.csv:5)\n")
+    for number in range(30):
+        put(root / "c" / f"{number}.png", picture)
+    rows = [f"c/{number}.png,{number}/0" for number in range(30)]
+    (root / "manifest.csv").write_text("\n".join(["path,id", *rows]))
+    with pytest.raises(BadInput, match=r"\(29 more: manifest\.csv:3, .*csv:22, \.\.\.\)$"):
+        read_collection(root)
+
+
+def test_an_id_that_a_path_gives_another_work_is_said(root: Path, picture: Path) -> None:
+    taken = read_collection(root).works[3]
+    (root / "manifest.csv").write_text(f"path,id\na/1.png,{taken.id}\n")
+    with pytest.raises(BadInput, match=r"manifest\.csv:2: ids must be unique.* b/2\.png has"):
+        read_collection(root)
+    (root / "manifest.csv").unlink()
+    for name in ("caf\u00e9.png", "cafe\u0301.png"):
+        put(root / "a" / name, picture)
+    with pytest.raises(BadInput, match=r"caf\u00e9\.png: ids must be unique.*cafe\u0301\.png"):
         read_collection(root)
 
 
