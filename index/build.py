@@ -31,7 +31,7 @@ from index.release import (
     ask_canaries,
     new_release_id,
 )
-from index.space.artefact import new_folder, write_manifest
+from index.space.artefact import new_folder, refuse_file, write_manifest
 from index.space.encoder import PRECISION, Encoder
 from index.space.errors import BadInput
 from index.space.model import Model, load_model
@@ -81,7 +81,8 @@ def build(
         The release's id.
 
     Raises:
-        BadInput: no usable pictures, too many bad ones, or `releases` inside the collection.
+        BadInput: no usable pictures, too many bad ones, or `releases` cannot be made or is
+            inside the collection.
         ArtefactError: the model is damaged, or computes another space on this machine.
     """
     if not 0 <= max_bad <= 100:
@@ -107,6 +108,7 @@ def build(
 
 
 def _check_places(root: Path, releases: Path) -> None:
+    refuse_file(releases, "--releases")
     if releases.resolve().is_relative_to(root.resolve()):
         raise BadInput(
             f"releases must not be inside the collection, or the next run would index them; "

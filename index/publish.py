@@ -52,7 +52,7 @@ def choose_release(releases: Path, id_: str | None) -> str:
     """The id of a release that exists: the one named, or the newest.
 
     Raises:
-        BadInput: no such release, or none at all.
+        BadInput: no such release, none at all, or `releases` is a file.
     """
     ids = release_ids(releases)
     if not ids:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from index.catalogue import Catalogue
 from index.reading import BadFile
-from index.space.artefact import Manifest, read_manifest, sync_folder
+from index.space.artefact import Manifest, read_manifest, refuse_file, sync_folder
 from index.space.errors import ArtefactError
 from index.space.model import Part
 from index.thumbnails import Thumbnails
@@ -139,8 +139,10 @@ def current_release(releases: Path) -> Path:
     """The folder of the published release.
 
     Raises:
+        BadInput: `releases` is a file.
         ArtefactError: nothing is published, or what is published is gone.
     """
+    refuse_file(releases, "--releases")
     link = releases / CURRENT
     if not link.is_symlink():
         raise ArtefactError(
@@ -156,7 +158,12 @@ def current_release(releases: Path) -> Path:
 
 
 def release_ids(releases: Path) -> list[str]:
-    """Ids of the releases in a folder, oldest first; unfinished ones are not among them."""
+    """Ids of the releases in a folder, oldest first; unfinished ones are not among them.
+
+    Raises:
+        BadInput: `releases` is a file.
+    """
+    refuse_file(releases, "--releases")
     if not releases.is_dir():
         return []
     return sorted(path.name for path in releases.iterdir() if _ID.fullmatch(path.name))

@@ -6,6 +6,7 @@ checked, because neither FAISS nor a SavedModel notices a flipped byte.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -46,14 +47,15 @@ def new_folder(target: Path) -> Iterator[Path]:
         The folder to write to, beside `target`.
 
     Raises:
-        BadInput: something is at `target` already.
+        BadInput: something is at `target` already, or no folder can be made there.
+        OSError: the disk is full.
     """
-    if target.exists():
+    if os.path.lexists(target):  # a broken link too: it would stop the renaming, after the work
         raise BadInput(f"{target} must not exist yet; remove it or name another")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    refuse_file(target.parent, f"the parent of {target}")
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    _make(partial, target)
     try:
         yield partial
         _sync_tree(partial)
@@ -61,6 +63,24 @@ def new_folder(target: Path) -> Iterator[Path]:
         sync_folder(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_file(folder: Path, what: str) -> None:
+    """Check that a folder, there or to be made, has no file in its place or above it.
+
+    Args:
+        what: it is, for the message: "--releases".
+
+    Raises:
+        BadInput: it has.
+    """
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not os.path.isdir(place):
+            kind = "a file" if os.path.exists(place) else "a broken link"
+            subject = "which" if place == folder else f"and {place}"
+            raise BadInput(
+                f"{what} must be a folder; received {folder}, {subject} is {kind}; name another"
+            )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -121,6 +141,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make(partial: Path, target: Path) -> None:
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise BadInput(
+            f"{target} must be where a folder can be made; received {error.strerror} "
+            f"({error.filename}); name another"
+        ) from error
 
 
 def _files_below(folder: Path) -> Iterator[str]:

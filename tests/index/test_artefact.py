@@ -79,6 +79,30 @@ def test_nothing_is_overwritten(toy: Path) -> None:
     assert read(toy).name == "toy"
 
 
+def test_a_file_or_broken_link_in_the_place_of_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for target, said in (
+        ("file", "file must not exist yet"),
+        ("link", "link must not exist yet"),
+        ("file/toy", r"parent of .*file/toy must be a folder; received .*file, which is a file"),
+        ("link/toy", "received .*link, which is a broken link; name another"),
+        ("file/deep/er/toy", "received .*file/deep/er, and .*file is a file; name another"),
+        ("n" * 250, "must be where a folder can be made; received File name too long"),
+    ):
+        with pytest.raises(BadInput, match=said), new_folder(tmp_path / target):
+            pass
+    assert (tmp_path / "file").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link"]
+
+
+@pytest.mark.parametrize("target", ["/proc/toy", "/proc/deep/toy"])
+def test_a_folder_that_the_system_will_not_make_is_said(target: str) -> None:
+    said = f"{target} must be where a folder can be made; received .*; name another"
+    with pytest.raises(BadInput, match=said), new_folder(Path(target)):
+        pass
+
+
 def test_a_missing_file_is_named(toy: Path) -> None:
     (toy / "b.txt").unlink()
     with pytest.raises(ArtefactError, match=r"b\.txt is missing"):

@@ -244,6 +244,22 @@ def test_releases_inside_the_collection_are_refused(
     assert "must not be inside the collection" in err
 
 
+def test_releases_that_cannot_be_a_folder_are_refused(
+    art: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("mine")
+    model = ("--model", tiny_model)
+    err = refuse(capsys, file, art, *model)
+    assert f"--releases must be a folder; received {file}, which is a file; name another" in err
+    err = refuse(capsys, file / "r", art, *model)
+    assert f"--releases must be a folder; received {file}/r, and {file} is a file" in err
+    err = refuse(capsys, Path("/proc/artkin"), art, *model)
+    assert "must be where a folder can be made; received No such file or directory" in err
+    assert "(/proc/artkin); name another" in err
+    assert file.read_text() == "mine"
+
+
 def test_a_model_of_another_format_is_refused(
     art: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

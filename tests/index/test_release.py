@@ -244,6 +244,17 @@ def test_publishing_from_an_empty_folder_says_how_to_make_one(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["publish"], ["evaluate"], ["evaluate", "--release", "x"]])
+def test_a_file_in_the_place_of_the_releases_is_said(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("mine")
+    assert artkin.main([*arguments, "--releases", str(file)]) == 2
+    said = f"--releases must be a folder; received {file}, which is a file; name another\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
 def test_a_damaged_release_is_not_published_and_the_old_one_is_served_on(
     releases: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
