@@ -198,16 +198,20 @@ def _read_manifest(root: Path, warnings: list[str]) -> dict[str, _Row]:
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} must be UTF-8; byte {error.start} is not") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        table = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise BadInput(f"{path}:{reader.line_num + 1}: not a row of CSV: {error}") from error
     if "path" not in (reader.fieldnames or []):
         warnings.append(f"{MANIFEST} is not used: it has no column 'path' ({reader.fieldnames})")
         return {}
     rows: dict[str, _Row] = {}
-    for row in reader:
+    for line, row in table:
         cells = {k: v.strip() for k, v in row.items() if k and isinstance(v, str) and v.strip()}
         name = _key(cells.pop("path", ""))
         if not name or name in rows:
-            raise BadInput(f"{path}:{reader.line_num}: every row needs a path of its own")
-        rows[name] = _Row(reader.line_num, cells)
+            raise BadInput(f"{path}:{line}: every row needs a path of its own")
+        rows[name] = _Row(line, cells)
     return rows
 
 

@@ -6,6 +6,7 @@ artkin publish [ID] --releases releases
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from index.progress import say
@@ -58,7 +59,7 @@ def choose_release(releases: Path, id_: str | None) -> str:
     if not ids:
         raise BadInput(
             f"{releases} holds no release; make one with "
-            f"`artkin index COLLECTION --model MODEL --releases {releases}`"
+            f"`artkin index COLLECTION --model MODEL --releases {shlex.quote(str(releases))}`"
         )
     if id_ is None:
         return ids[-1]

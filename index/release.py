@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,13 +147,14 @@ def current_release(releases: Path) -> Path:
     link = releases / CURRENT
     if not link.is_symlink():
         raise ArtefactError(
-            f"nothing is published in {releases}; run `artkin publish --releases {releases}`"
+            f"nothing is published in {releases}; run `artkin publish --releases "
+            f"{shlex.quote(str(releases))}`"
         )
     folder = releases / os.readlink(link)
     if not folder.is_dir():
         raise ArtefactError(
             f"{link} points to {folder.name}, which is gone; restore it or run "
-            f"`artkin publish --releases {releases}`"
+            f"`artkin publish --releases {shlex.quote(str(releases))}`"
         )
     return folder
 

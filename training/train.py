@@ -52,7 +52,9 @@ def main(options: argparse.Namespace) -> None:
         if (folder / RUN).exists():
             print(f"{folder} keeps every whole epoch; --resume goes on from there", file=sys.stderr)
         raise
-    say(f"next: artkin export {shlex.quote(str(folder))} --to models/{recipe.name}-1")
+    models = Path("models") if folder.parent == Path("runs") else folder.parent / "models"
+    target = models / f"{recipe.name}-1"
+    say(f"next: artkin export {shlex.quote(str(folder))} --to {shlex.quote(str(target))}")
 
 
 def train(

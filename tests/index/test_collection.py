@@ -208,6 +208,8 @@ def test_a_manifest_without_paths_is_warned_of(root: Path) -> None:
     ("text", "said"),
     [
         (b"path,title\n,No path\n", r"manifest\.csv:2"),
+        (b"path,title\na/1.png," + b"x" * 200_000 + b"\n", r"manifest\.csv:2: not a row of CSV"),
+        (b"path," + b"x" * 200_000 + b"\n", r"manifest\.csv:1: not a row of CSV"),
         (b"path,title\na/1.png,One\na/1.png,Two\n", r"manifest\.csv:3"),
         (b"path,title\na/1.png,caf\xe9\n", "UTF-8"),
         (
