@@ -1,8 +1,8 @@
 """The `artkin` command: a table from sub-command to module, loaded when it is asked for.
 
 Exit codes: 0 done; 1 a fault of artkin's own; 2 bad input, said in one line; 3 refused by one of
-artkin's rules; 130 interrupted by the user; 143 ended by SIGTERM (`serve` ends with 0:
-it has answered what was asked).
+artkin's rules; 130 interrupted by the user; 141 whoever read the output has gone; 143 ended by
+SIGTERM (`serve` ends with 0: it has answered what was asked).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         importlib.import_module(COMMANDS[options.command][0]).main(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `artkin ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell says of a process that SIGPIPE ended
     except ArtkinError as error:
         print(f"artkin {options.command}: error: {error}", file=sys.stderr)
         return error.exit_code

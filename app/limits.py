@@ -30,7 +30,7 @@ SECURITY_HEADERS = {
 
 
 class Envelope:
-    """Gives each request an id and each answer that id and the security headers."""
+    """Gives each request an id and each answer that id and the security headers; HEAD is GET."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -50,7 +50,10 @@ class Envelope:
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        return await self._app(scope, receive, send_with_headers)
+        # HEAD is GET for the app, which needs no routes of its own for it; the server, which
+        # keeps its own scope, sends no body.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        return await self._app({**scope, "method": method}, receive, send_with_headers)
 
 
 class AdminGate:
@@ -131,10 +134,15 @@ def read_key(path: Path) -> bytes:
     """SHA-256 of the admin key that a file holds.
 
     Raises:
-        BadInput: the key is shorter than 16 bytes, or there are several lines.
-        OSError: the file cannot be read.
+        BadInput: there is no such file, the key is shorter than 16 bytes, or has several lines.
     """
-    key = path.read_bytes().strip()
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise BadInput(
+            f"admin_key_file (--admin-key-file or ARTKIN_ADMIN_KEY_FILE) must be a file that can "
+            f"be read; received {path}: {error.strerror}"
+        ) from error
     if len(key) < MIN_KEY_BYTES or b"\n" in key:
         raise BadInput(
             f"an admin key must be one line of at least {MIN_KEY_BYTES} bytes; {path} has "

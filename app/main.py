@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from app.following import Follower
@@ -19,6 +19,7 @@ from app.limits import AdminGate, BodyLimit, Envelope, read_key
 from app.problems import RESPONSES, add_handlers
 from app.routes import admin, health, items, search
 from app.routes.page import add_pages
+from app.routes.parts import refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
 
@@ -31,7 +32,6 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
 
     Raises:
         BadInput: the admin key cannot be used.
-        OSError: its file cannot be read.
     """
     key = read_key(settings.admin_key_file) if settings.admin_key_file else None
     app = FastAPI(
@@ -41,6 +41,7 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         docs_url=None,
         redoc_url=None,
         responses=RESPONSES,
+        dependencies=[Depends(refuse_repeated)],
     )
     app.state.follower = Follower(settings.model, settings.releases, announce)
     app.state.gate = Gate(running=cores(), waiting=2 * cores())

@@ -76,6 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         raise BadInput(
-            f"cannot listen on {host} port {port}: {error.strerror}; name another with --port "
-            "or --host (--port 0 takes a free one)"
+            # Python appends the address once more: "... (while attempting to bind on ...)"
+            f"cannot listen on {host} port {port}: {str(error.strerror).split(' (')[0]}; name "
+            "another with --port or --host (--port 0 takes a free one)"
         ) from error

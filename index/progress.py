@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-console = Console(soft_wrap=True, highlight=False)
+# In a pipe no table is cut to a terminal's width.
+console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 10_000)
 _SECONDS_BETWEEN_LINES = 5.0
 
 

@@ -7,14 +7,14 @@ import hashlib
 from fastapi import APIRouter, Request, Response
 
 from app.answers import Item, Neighbours
-from app.routes.parts import Options, Served, Turn
+from app.routes.parts import Nothing, Options, Served, Turn
 from index.thumbnails import MEDIA_TYPE
 
 router = APIRouter(tags=["items"])
 
 
 @router.get("/v1/items/{id}")
-def item(id: str, serving: Served) -> Item:  # noqa: A002
+def item(id: str, serving: Served, _: Nothing) -> Item:  # noqa: A002
     """One work of the collection."""
     return serving.item(id)
 
@@ -30,7 +30,7 @@ async def similar(id: str, options: Options, serving: Served, turn: Turn) -> Nei
     response_class=Response,
     responses={200: {"content": {MEDIA_TYPE: {}}}, 304: {"description": "Not changed"}},
 )
-def thumbnail(id: str, request: Request, serving: Served) -> Response:  # noqa: A002
+def thumbnail(id: str, request: Request, serving: Served, _: Nothing) -> Response:  # noqa: A002
     """A work's picture, at most 320 pixels a side."""
     picture = serving.thumbnail(id)
     etag = f'"{hashlib.sha256(picture).hexdigest()[:32]}"'

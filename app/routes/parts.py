@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.gate import Gate
+from app.problems import Problem
 from app.serving import Serving
 
 
@@ -23,6 +25,36 @@ class SearchOptions(BaseModel):
     k: int = Field(default=5, ge=1, le=100)
 
 
+class NoOptions(BaseModel):
+    """Of calls that have none: whatever is given is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+async def refuse_repeated(request: Request) -> None:
+    """FastAPI takes the last of two values without a word.
+
+    Raises:
+        Problem: 422 `invalid-parameter`.
+    """
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in given.items():
+        if times > 1:
+            detail = f"{name[:100]}: must be given once; received {times} values"
+            raise Problem(422, "invalid-parameter", detail)
+
+
+async def no_body(request: Request) -> None:
+    """Of calls that take none: what a body asks for would not be done.
+
+    Raises:
+        Problem: 422 `unexpected-body`.
+    """
+    if body := await request.body():
+        detail = f"this call takes no body; received {len(body)} bytes; send none"
+        raise Problem(422, "unexpected-body", detail)
+
+
 async def _serving(request: Request) -> Serving:
     serving: Serving = request.app.state.follower.serving()
     return serving
@@ -36,3 +68,4 @@ async def _gate(request: Request) -> Gate:
 Served = Annotated[Serving, Depends(_serving)]
 Turn = Annotated[Gate, Depends(_gate)]
 Options = Annotated[SearchOptions, Query()]
+Nothing = Annotated[NoOptions, Query()]

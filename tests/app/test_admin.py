@@ -38,6 +38,19 @@ def test_an_evaluation_gives_the_digits_of_the_command(service: Service, publish
     assert (job["error"], job["index_version"]) == (None, job["result"]["release"])
 
 
+@pytest.mark.parametrize(
+    ("path", "options", "slug", "said"),
+    [
+        (f"{JOBS}?k=3", {}, "invalid-parameter", "k: "),
+        (JOBS, {"json": {"k": 3}}, "unexpected-body", "takes no body; received 7 bytes"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(service: Service, path, options, slug, said) -> None:
+    answer = service.post(path, headers=ADMIN, **options)
+    assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{slug}")
+    assert said in answer.json()["detail"]
+
+
 def test_unknown_jobs_are_not_found(service: Service) -> None:
     answer = service.get(f"{JOBS}/nope", headers=ADMIN)
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/no-such-job")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import artkin
 from app.client import Client
+from index.build import build
+from index.publish import publish
 from index.space.errors import ArtkinError, BadInput
 from tests.app.conftest import Service
 
@@ -50,6 +54,28 @@ def test_query_prints_a_table(service: Service, picture: Path, capsys) -> None:
     assert (code, errors) == (0, "")
     for word in ("rank", "score", "title", "artist", "date", "class", "id", "tiny-1"):
         assert word in table
+
+
+def test_query_says_black_and_white_and_cuts_nothing_in_a_pipe(
+    start_service, tiny_model, tmp_path, a_photo, picture, capsys
+) -> None:
+    title = "A very long title " * 10
+    collection = tmp_path / "art"
+    for label, mode in (("colour", "RGB"), ("grey", "L")):
+        (collection / label).mkdir(parents=True)
+        with Image.open(io.BytesIO(a_photo)) as image:
+            image.convert(mode).save(collection / label / "a.png")
+    (collection / "manifest.csv").write_text(f"path,title\ngrey/a.png,{title}\n")
+    releases = tmp_path / "releases"
+    build(collection, tiny_model, releases)
+    publish(releases)
+    service = start_service("--model", tiny_model, "--releases", releases)
+    service.wait_for("/readyz", 200)
+    _, printed, _ = query(capsys, picture, "--url", service.url)
+    lines = [line for line in printed.splitlines() if title.strip() in line]
+    assert len(lines) == 1
+    assert f"{title.strip()} (black and white)" in lines[0]
+    assert printed.count("black and white") == 1
 
 
 def test_query_prints_json(service: Service, picture: Path, a_photo: bytes, capsys) -> None:

@@ -87,3 +87,27 @@ def test_odd_ids_and_titles_survive(start_service, tiny_model, tmp_path) -> None
     assert (item["date"], item["metadata"]) == ("1612", {"note": '"q"'})
     assert service.get(item["thumbnail"]).status_code == 200
     service.stop()
+
+
+@pytest.mark.parametrize("tail", ["", "/similar", "/thumbnail"])
+@pytest.mark.parametrize("query", ["size=9", "k=1&k=2"])
+def test_misspelt_and_repeated_parameters_are_refused(
+    service: Service, some_id: str, tail: str, query: str
+) -> None:
+    answer = service.get(f"/v1/items/{some_id}{tail}?{query}")
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-parameter")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/readyz", "/v1/items/{id}", "/v1/items/{id}/thumbnail"]
+)
+def test_head_is_get_without_the_body(service: Service, some_id: str, path: str) -> None:
+    path = path.format(id=some_id)
+    head, got = service.http.head(service.url + path), service.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == got.headers[name]
+
+
+def test_head_of_an_unknown_work_is_not_found(service: Service) -> None:
+    assert service.http.head(f"{service.url}/v1/items/nope").status_code == 404

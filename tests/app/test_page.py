@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,14 +64,19 @@ window.fetch = async (url, options) => {
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in FLAGS:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(shutil.which("chromedriver"))
+        options=options,
+        # Chromium leaves folders in its TMPDIR.
+        service=webdriver.ChromeService(
+            shutil.which("chromedriver"),
+            env={**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("chromium"))},
+        ),
     )
     yield driver
     driver.quit()

@@ -57,7 +57,25 @@ def test_a_taken_port_is_one_line(service: Service, capsys) -> None:
     assert artkin.main(["serve", "--port", str(urlsplit(service.url).port)]) == 2
     message = capsys.readouterr().err
     assert message.startswith("artkin serve: error: cannot listen on 127.0.0.1 port")
+    assert "Address already in use; name another" in message
     assert message.count("\n") == 1
+
+
+def test_a_key_file_that_is_not_there_is_named_with_its_flag(capsys) -> None:
+    assert artkin.main(["serve", "--port", "0", "--admin-key-file", "no.such.file"]) == 2
+    message = capsys.readouterr().err
+    assert "--admin-key-file or ARTKIN_ADMIN_KEY_FILE" in message
+    assert "received no.such.file: No such file or directory" in message
+
+
+def test_whoever_has_read_enough_may_go() -> None:
+    """`artkin ... | head` is no error; `true` reads nothing and is gone before anything is said."""
+    command = f"{sys.executable} -m artkin check examples/art_institute --json | true"
+    script = f"set -o pipefail; {command}"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
 
 
 @pytest.mark.parametrize("flag", ["--host", "--admin-key-file"])
