@@ -2,7 +2,7 @@
 
     artkin train DATA --preset recommended
 
-Numbers to expect, Lite0 on 4,974 paintings in ten styles, test part, one run
+Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
 (`python benchmarks/paintings.py recommended DATA`):
 
     phase  accuracy  P@5    P@5 of 7 WikiArt  silhouette  cosine

@@ -3,13 +3,14 @@
     artkin train DATA --preset seed                  EfficientNet-Lite0 at 224
     artkin train DATA --preset seed --backbone b2    EfficientNetB2 at 260, as it was run first
 
-Numbers to expect, Lite0 on 4,974 paintings in ten styles, test part, one run
+Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
 (`python benchmarks/paintings.py seed DATA`):
 
-    phase  accuracy  P@5    P@5 of 7 WikiArt  silhouette  cosine
-    1      0.551     0.449  0.373             0.028       0.044
-    2      0.568     0.488  0.407             0.038       0.059
-    3      0.593     0.504  0.425             0.045       0.070
+    phase  accuracy       P@5            silhouette      silhouette, cosine
+    -      -              0.389 / 0.337  -0.001 / -0.007  -0.005 / -0.013
+    1      0.551 / 0.484  0.449 / 0.373  0.028 / -0.011  0.044 / -0.021
+    2      0.568 / 0.497  0.488 / 0.407  0.038 / -0.011  0.059 / -0.021
+    3      0.593 / 0.526  0.504 / 0.425  0.045 / -0.007  0.070 / -0.014
 """
 
 from __future__ import annotations
