@@ -5,10 +5,11 @@
 Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
 (`python benchmarks/paintings.py recommended DATA`):
 
-    phase  accuracy  P@5    P@5 of 7 WikiArt  silhouette  cosine
-    1      0.562     0.447  0.371             0.015       0.026
-    2      0.609     0.486  0.410             0.019       0.033
-    3      0.620     0.511  0.436             0.022       0.040
+    phase  accuracy       P@5            silhouette      silhouette, cosine
+    -      -              0.396 / 0.335  -0.001 / -0.008  -0.004 / -0.016
+    1      0.562 / 0.490  0.447 / 0.371  0.015 / -0.002  0.026 / -0.004
+    2      0.609 / 0.543  0.486 / 0.410  0.019 / -0.000  0.033 / -0.001
+    3      0.620 / 0.553  0.511 / 0.436  0.022 / 0.000   0.040 / 0.000
 """
 
 from __future__ import annotations
