@@ -41,26 +41,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=help_, description=help_)
         if given and given[0] == name:  # importing only what runs keeps TensorFlow out of serving
             importlib.import_module(module).add_arguments(command)
-    options = parser.parse_args(given)
+    try:
+        try:
+            _run(parser.parse_args(given))
+        finally:
+            print(end="", flush=True)  # at Python's own end nobody could catch what it raises
+    except BrokenPipeError:  # `artkin ... | head` has read enough
+        return _reader_gone()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # Rich makes it of a broken pipe
+            return _reader_gone()
+        raise
+    except ArtkinError as error:
+        print(f"artkin {given[0]}: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"artkin {given[0]}: error: {_say_os_error(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"artkin {given[0]}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
     # SIGTERM unwinds like Ctrl-C, so that nothing half-written stays behind; process 1 of a
     # container would even ignore it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        importlib.import_module(COMMANDS[options.command][0]).main(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `artkin ... | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141  # as a shell says of a process that SIGPIPE ended
-    except ArtkinError as error:
-        print(f"artkin {options.command}: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"artkin {options.command}: error: {_say_os_error(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"artkin {options.command}: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    importlib.import_module(COMMANDS[options.command][0]).main(options)
+
+
+def _reader_gone() -> int:
+    # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141  # as a shell says of a process that SIGPIPE ended
 
 
 def _say_os_error(error: OSError) -> str:
