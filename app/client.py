@@ -122,7 +122,7 @@ def main(options: argparse.Namespace) -> None:
 def _table(answer: Neighbours) -> Table:
     table = Table(caption=f"release {answer.index_version}, model {answer.model_version}")
     for name in ("rank", "score", "title", "artist", "date", "class", "id"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("rank", "score", "id"))
+        table.add_column(name, overflow="fold", no_wrap=name in ("rank", "score"))
     for work in answer.results:
         colour = " (black and white)" if work.greyscale else ""
         cells = (work.title + colour, work.artist, work.date, work.label, work.id)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -14,7 +22,13 @@ from app.client import Client
 from index.build import build
 from index.publish import publish
 from index.space.errors import ArtkinError, BadInput
-from tests.app.conftest import Service
+from tests.app.conftest import ROOT, Service
+
+LONG_ID = "id-" + "0123456789" * 9
+LONG_TITLE = "A very long title, " * 8 + "its end"
+# Without what tells Rich another width or colours.
+PLAIN = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR")}
+PLAIN["TERM"] = "xterm"
 
 
 @pytest.fixture
@@ -56,26 +70,54 @@ def test_query_prints_a_table(service: Service, picture: Path, capsys) -> None:
         assert word in table
 
 
-def test_query_says_black_and_white_and_cuts_nothing_in_a_pipe(
-    start_service, tiny_model, tmp_path, a_photo, picture, capsys
-) -> None:
-    title = "A very long title " * 10
-    collection = tmp_path / "art"
+@pytest.fixture(scope="module")
+def long_names(start_service, tiny_model, tmp_path_factory, a_photo) -> Service:
+    """A service over one picture with colour and one without, the latter's names very long."""
+    collection = tmp_path_factory.mktemp("art")
     for label, mode in (("colour", "RGB"), ("grey", "L")):
-        (collection / label).mkdir(parents=True)
+        (collection / label).mkdir()
         with Image.open(io.BytesIO(a_photo)) as image:
             image.convert(mode).save(collection / label / "a.png")
-    (collection / "manifest.csv").write_text(f"path,title\ngrey/a.png,{title}\n")
-    releases = tmp_path / "releases"
-    build(collection, tiny_model, releases)
-    publish(releases)
+    row = f'grey/a.png,{LONG_ID},"{LONG_TITLE}"'
+    (collection / "manifest.csv").write_text(f"path,id,title\n{row}\n")
+    releases = tmp_path_factory.mktemp("releases")
+    publish(releases, build(collection, tiny_model, releases))
     service = start_service("--model", tiny_model, "--releases", releases)
     service.wait_for("/readyz", 200)
-    _, printed, _ = query(capsys, picture, "--url", service.url)
-    lines = [line for line in printed.splitlines() if title.strip() in line]
+    return service
+
+
+def test_query_says_black_and_white_and_cuts_nothing_in_a_pipe(
+    long_names: Service, picture: Path
+) -> None:
+    command = [sys.executable, "-m", "artkin", "query", str(picture), "--url", long_names.url]
+    printed = subprocess.run(
+        command, cwd=ROOT, env=PLAIN, capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line for line in printed.splitlines() if LONG_ID in line]
     assert len(lines) == 1
-    assert f"{title.strip()} (black and white)" in lines[0]
+    assert f"{LONG_TITLE} (black and white)" in lines[0]
     assert printed.count("black and white") == 1
+
+
+def test_query_folds_on_a_terminal(long_names: Service, picture: Path) -> None:
+    command = [sys.executable, "-m", "artkin", "query", str(picture), "--url", long_names.url]
+    terminal, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    process = subprocess.Popen(command, cwd=ROOT, env=PLAIN, stdin=end, stdout=end)
+    os.close(end)
+    printed = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while read := os.read(terminal, 65536):
+            printed += read
+    os.close(terminal)
+    assert process.wait(20) == 0
+    lines = printed.decode().splitlines()
+    assert max(len(line) for line in lines if line.startswith("│")) == 80
+    rows = [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
+    titles, ids = (" ".join(row[n] for row in rows) for n in (3, 7))
+    assert f"{LONG_TITLE} (black and white)" in titles
+    assert LONG_ID in ids.replace(" ", "")
 
 
 def test_query_prints_json(service: Service, picture: Path, a_photo: bytes, capsys) -> None:
