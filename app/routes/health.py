@@ -7,18 +7,18 @@ from typing import Literal
 from fastapi import APIRouter
 
 from app.answers import Ready
-from app.routes.parts import Served
+from app.routes.parts import Nothing, Served
 
 router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
-async def healthz() -> dict[str, Literal["alive"]]:
+async def healthz(_: Nothing) -> dict[str, Literal["alive"]]:
     """The process answers."""
     return {"status": "alive"}
 
 
 @router.get("/readyz")
-async def readyz(serving: Served) -> Ready:
+async def readyz(serving: Served, _: Nothing) -> Ready:
     """Searches can be answered; 503 with the reason if not."""
     return Ready(works=serving.release.manifest.works, **serving.versions())

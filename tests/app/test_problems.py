@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.limits import Envelope
 from app.problems import add_handlers
-from tests.app.conftest import Service
+from tests.app.conftest import ADMIN, Service
 
 
 def test_a_fault_is_a_problem_without_a_trace() -> None:
@@ -50,6 +50,19 @@ def test_openapi_describes_calls_and_problems(service: Service) -> None:
             assert "422" not in call["responses"]
     body = document["paths"]["/v1/search"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "image/jpeg", "image/png", "image/webp"}
+
+
+def test_every_call_refuses_unknown_and_repeated_parameters(service: Service, a_photo) -> None:
+    id_ = service.search(a_photo).json()["results"][0]["id"]
+    for path, methods in service.get("/openapi.json").json()["paths"].items():
+        for method in methods:
+            for query, said in (("limt=3", "limt: "), ("k=1&k=2", "k: must be given once")):
+                url = f"{service.url}{path.format(id=id_)}?{query}"
+                files = {"image": a_photo} if path == "/v1/search" else None
+                answer = service.http.request(method, url, files=files, headers=ADMIN)
+                assert answer.status_code == 422, (method, url, answer.text)
+                assert answer.json()["type"] == "/problems/invalid-parameter"
+                assert answer.json()["detail"].startswith(said)
 
 
 def test_a_strange_host_header_is_harmless(service: Service) -> None:
