@@ -12,20 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from index.catalogue import Catalogue, Entry, write_catalogue
-from index.release import CATALOGUE, INDEX, THUMBNAILS, ReleaseManifest, ask_canaries
+from index.build import _manifest, _write
+from index.catalogue import Entry
+from index.collection import Collection
+from index.embedding import Embedded
+from index.release import THUMBNAILS
 from index.space.artefact import new_folder, write_manifest
-from index.space.encoder import PRECISION
+from index.space.encoder import Encoder
 from index.space.model import load_model
 from index.thumbnails import make_thumbnail, thumbnail_writer
-from index.vectors import FaissVectors
 from tests.bad_pictures import encoded, photo
 
 ROOT = Path(__file__).parents[2]
@@ -143,34 +144,14 @@ def write_synthetic(releases: Path, model_folder: Path, works: int, classes: int
         for i in range(works)
     ]
     thumbnail = make_thumbnail(photo(40, 30))
+    embedded = Embedded(entries, vectors, bad=[])
+    nothing_else = Collection(releases, works=[], left_out={}, warnings=[])
     with new_folder(releases / id_) as folder:
-        index = FaissVectors(model.manifest.dimension)
-        index.add(vectors, np.arange(works))
-        index.save(folder / INDEX)
-        write_catalogue(folder / CATALOGUE, entries)
         with thumbnail_writer(folder / THUMBNAILS) as add:
             for row in range(works):
                 add(row, thumbnail)
-        catalogue = Catalogue(folder / CATALOGUE)
-        canaries = ask_canaries(vectors[:2], index, catalogue)
-        catalogue.close()
-        manifest = ReleaseManifest(
-            files={},
-            id=id_,
-            created=datetime.now(UTC).isoformat(),
-            model=model.version,
-            model_digest=model.digest,
-            preprocessing_version=model.manifest.preprocessing.version,
-            precision=PRECISION,
-            dimension=model.manifest.dimension,
-            parts=model.manifest.parts,
-            metric=model.manifest.metric,
-            works=works,
-            left_out={},
-            bad=[],
-            canaries=canaries,
-        )
-        write_manifest(folder, manifest)
+        canaries = _write(folder, embedded, Encoder(model, batch=1))
+        write_manifest(folder, _manifest(id_, model, nothing_else, embedded, canaries))
     return id_
 
 
