@@ -14,8 +14,7 @@ import uvicorn
 from app.main import create_app
 from app.serving import Serving
 from app.settings import Settings, read_settings
-from index.space.errors import ArtefactError, BadInput
-from index.space.model import load_model
+from index.space.errors import BadInput
 
 # Answers in progress are finished within this; below Docker's 10 s between SIGTERM and SIGKILL.
 GRACE_SECONDS = 5
@@ -37,15 +36,13 @@ def main(options: argparse.Namespace) -> None:
     """Serve until told to stop.
 
     Raises:
-        BadInput: a setting cannot be used, there is no whole model, or the address is taken.
+        BadInput: a setting cannot be used, or the address is taken.
     """
     names = Settings.model_fields
     settings = read_settings({k: v for k, v in vars(options).items() if k in names})
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("app").setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or each bad form is a line
-    if settings.model is not None:
-        _check_model(settings.model)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -66,14 +63,6 @@ def main(options: argparse.Namespace) -> None:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         _log.info("stopped")
-
-
-def _check_model(folder: Path) -> None:
-    # A release comes later and again; a model that cannot be read at the start is a mistake.
-    try:
-        load_model(folder)
-    except ArtefactError as error:
-        raise BadInput(f"model (--model or ARTKIN_MODEL): {error}") from error
 
 
 def _announce(url: str, serving: Serving) -> None:

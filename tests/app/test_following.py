@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -37,11 +38,11 @@ def damage_later(releases: Path, tiny_model: Path, change: str) -> str:
     return id_
 
 
-def test_ready_by_itself_when_a_release_comes(
+def test_ready_by_itself_when_model_and_release_come(
     start_service: Starter, tiny_model: Path, collection: Path, tmp_path: Path, a_photo: bytes
 ) -> None:
-    releases = tmp_path / "releases"
-    service = start_service("--model", tiny_model, "--releases", releases)
+    model, releases = tmp_path / "model", tmp_path / "releases"
+    service = start_service("--model", model, "--releases", releases)
     assert service.get("/healthz").json() == {"status": "alive"}
     service.wait_for_log("not ready: nothing is published")
     answer = service.get("/readyz")
@@ -50,6 +51,9 @@ def test_ready_by_itself_when_a_release_comes(
     assert f"`artkin publish --releases {releases}`" in answer.json()["detail"]
     assert service.search(a_photo).status_code == 503
     publish(releases, build(collection, tiny_model, releases))
+    service.wait_for_log("`artkin export RUN --to MODEL`")
+    assert "is not a model" in service.get("/readyz").json()["detail"]
+    shutil.copytree(tiny_model, model)
     assert service.wait_for("/readyz", 200, seconds=5).json()["works"] == 24
     assert service.search(a_photo).status_code == 200
     assert service.stop() == 0

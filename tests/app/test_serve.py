@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -93,38 +92,6 @@ def test_whoever_has_read_enough_may_go(arguments: list[str]) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (None, "is not a model: no readable manifest.json in it; make one with `artkin export"),
-        ("manifest.json", "is not a model: no readable manifest.json"),
-        ("seen_works.txt", "the model's file seen_works.txt is missing"),
-    ],
-)
-@pytest.mark.parametrize("by_variable", [False, True])
-def test_a_missing_or_damaged_model_stops_the_start(
-    tiny_model, tmp_path, published, damage, said, by_variable
-) -> None:
-    model = tmp_path / "model"
-    if damage is not None:
-        shutil.copytree(tiny_model, model)
-        (model / damage).unlink()
-    command = [sys.executable, "-m", "artkin", "serve", "--port", "0", "--releases", published]
-    done = subprocess.run(
-        command if by_variable else [*command, "--model", model],
-        cwd=ROOT,
-        env={**os.environ, "ARTKIN_MODEL": str(model)} if by_variable else None,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("artkin serve: error: model (--model or ARTKIN_MODEL): ")
-    assert str(model) in done.stderr
-    assert said in done.stderr
 
 
 @pytest.mark.parametrize("flag", ["--host", "--admin-key-file"])
