@@ -12,7 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 # In a pipe no table is cut to a terminal's width.
-console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 10_000)
+console = Console(
+    soft_wrap=True, highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 10_000
+)
 _SECONDS_BETWEEN_LINES = 5.0
 
 
