@@ -16,6 +16,7 @@ import os
 import secrets
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,9 @@ def main() -> int:
     stop_service()
     if options.stop:
         return 0
+    if is_port_taken():
+        say(f"{URL} is taken by another process; end it, then run this again")
+        return 2
     try:
         run_demo(options.data, keep_serving=not options.no_serve)
     except subprocess.CalledProcessError as error:
@@ -126,6 +130,17 @@ def start_service(model: Path, releases: Path) -> int:
     stop_service()
     say(f"the service was not ready within 30 s; see {DEMO / 'serve.log'}")
     raise subprocess.CalledProcessError(1, command)
+
+
+def is_port_taken() -> bool:
+    """Known before a model is trained for minutes."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(URL.rpartition(":")[2])))
+        except OSError:
+            return True
+    return False
 
 
 def is_ready() -> bool:

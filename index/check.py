@@ -178,6 +178,18 @@ def _show(found: Check) -> None:
         say(f"none: {'; '.join(none)}")
     if found.imbalance is not None:
         say(f"largest class / smallest class: {found.imbalance:.1f}")
+    for reason in _against_training(found):
+        say(f"training would refuse it: {reason}")
+
+
+def _against_training(found: Check) -> list[str]:
+    """What `artkin train` will refuse."""
+    train = [c for c in found.classes if c.label is not None and c.split != "test"]
+    single = [_name(c) for c in train if c.works < 2]
+    reasons = [f"{name} has a single picture, a class needs 2" for name in single]
+    if len(train) < 2:
+        reasons.append(f"{len(train)} classes to train on, 2 are needed")
+    return reasons
 
 
 def _sections(found: Check) -> dict[str, Sequence[str]]:

@@ -100,8 +100,12 @@ def _read_report(run: Path) -> dict[str, Any]:
     path = run / REPORT
     if not path.is_file():
         raise BadInput(f"{run} must be a finished training run; it has no {REPORT}")
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if report["kept_phase"] is None:
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        kept = report["kept_phase"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtefactError(f"{path} is damaged ({error!r}); train again") from error
+    if kept is None:
         raise BadInput(f"{run} trained no phase (0 epochs in each); there is nothing to export")
     return report
 

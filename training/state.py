@@ -90,11 +90,14 @@ def save_state(folder: Path, state: RunState) -> None:
     if state.best_epoch != state.epoch:
         arrays |= {f"b{i:04}": array for i, array in enumerate(state.best)}
     partial = folder / f".{FILE}.partial"
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / FILE)
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(folder / FILE)
+    finally:
+        partial.unlink(missing_ok=True)  # a full disk needs the room
     sync_folder(folder)
 
 

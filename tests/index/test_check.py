@@ -96,6 +96,20 @@ def test_what_there_is_none_of_takes_one_line(
     ]
 
 
+def test_what_training_would_refuse_is_said(
+    tmp_path: Path, painted_collection: Painter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = painted_collection(tmp_path / "one", each=6, styles=("cubism",))
+    assert "training would refuse it: 1 classes to train on, 2 are needed" in run(capsys, one)[1]
+    single = painted_collection(tmp_path / "single" / "train", each=6)
+    for path in sorted((single / "baroque").iterdir())[1:]:
+        path.unlink()
+    painted_collection(tmp_path / "single" / "test", each=1, seed=1)
+    out = run(capsys, tmp_path / "single")[1]
+    assert "refuse it: train/baroque has a single picture, a class needs 2" in out
+    assert out.count("training would refuse it") == 1
+
+
 def test_pictures_are_held_against_the_size_that_training_takes(
     collection: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

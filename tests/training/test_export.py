@@ -88,3 +88,10 @@ def test_bad_targets_and_runs_are_one_line(run, exported, tmp_path):
         export(run, exported)
     with pytest.raises(BadInput, match="finished training run"):
         export(tmp_path, tmp_path / "a-1")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{"])
+def test_a_damaged_report_is_one_line(run, tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(ArtefactError, match=r"report\.json is damaged .*; train again"):
+        export(tmp_path, tmp_path / "small-2")
