@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from index.space.intervals import Mean, means, sign_flip_p
+from index.space.intervals import Mean, differences, sign_flip_p
 from index.space.metrics import check_labelled
 from index.space.ranking import Gallery, Queries, sample
 from index.space.retrieval import per_query
@@ -60,7 +60,7 @@ def compare(embeddings: Floats, others: Floats, labels: Sequence[str], k: int = 
         why = "not comparable: needs two classes, and a class of two works at least"
         return Comparison(0, k, None, None, Mean(None), None, None, why)
     first, second = first[counted], second[counted]
-    difference = means((first - second)[:, None])[0]
+    (difference,) = differences((first - second)[:, None])
     p_value = sign_flip_p(first - second)
     return Comparison(
         queries=len(first),

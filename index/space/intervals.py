@@ -2,9 +2,12 @@
 
 Interval: percentile bootstrap by query (Efron & Tibshirani 1993, ch. 13), 1000 resamples, 2.5 and
 97.5 %. It says what another draw of queries from the same collection would give; the gallery stays
-as it is. Difference: paired randomisation test (Smucker, Allan, Carterette, CIKM 2007): under the
-null hypothesis each query's difference may as well have the other sign; 10,000 assignments of
-signs, p = (1 + as large or larger) / (1 + assignments), two-sided. Seeds are fixed.
+as it is. Where all queries have 1, or all 0, resamples cannot differ; there the exact binomial
+bound stands, 0.025^(1/n) from below, 1 minus that from above.
+
+Difference: paired randomisation test (Smucker, Allan, Carterette, CIKM 2007): under the null
+hypothesis each query's difference may as well have the other sign; 10,000 assignments of signs,
+p = (1 + as large or larger) / (1 + assignments), two-sided. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -42,8 +45,23 @@ def means(values: Doubles) -> list[Mean]:
     """The mean of each column with its interval; the same resamples for every column.
 
     Args:
-        values: float64 of shape (queries, measures).
+        values: float64 of shape (queries, measures), each from 0 to 1.
     """
+    count = len(values)
+    bound = 0.025 ** (1 / max(count, 1))
+    found = []
+    for mean in differences(values):
+        low, high = mean.low, mean.high
+        if count > 1 and mean.value == 1:
+            low = bound
+        if count > 1 and mean.value == 0:
+            high = 1 - bound
+        found.append(Mean(mean.value, low, high))
+    return found
+
+
+def differences(values: Doubles) -> list[Mean]:
+    """The same of numbers from -1 to 1, by resamples alone."""
     count, columns = values.shape
     if count == 0:
         return [Mean(None)] * columns
@@ -54,9 +72,9 @@ def means(values: Doubles) -> list[Mean]:
     return [Mean(*map(float, figures)) for figures in zip(centre, low, high, strict=True)]
 
 
-def sign_flip_p(differences: Doubles) -> float:
+def sign_flip_p(values: Doubles) -> float:
     """Two-sided p-value of a mean difference under random signs, float64 (queries,)."""
-    moving = differences[differences != 0]
+    moving = values[values != 0]
     if len(moving) == 0:
         return 1.0
     observed = abs(moving.sum())

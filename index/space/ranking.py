@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK = 2**23  # similarities held at once: 32 MB, and 64 MB to sort them
-PAIRS = 250_000_000  # queries x gallery works that are compared at most
+PAIRS = 200_000_000  # queries x gallery works that are compared at most
 SEED = 0
 
 Floats = NDArray[np.float32]

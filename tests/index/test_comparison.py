@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from index.space.comparison import compare
-from index.space.intervals import Mean, means, sign_flip_p
+from index.space.intervals import Mean, differences, means, sign_flip_p
 from tests.index.test_metrics import clusters, on_circle
 
 
@@ -22,13 +22,21 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
 
 
 def test_an_interval_is_the_normal_one_where_that_holds() -> None:
-    values = np.random.default_rng(2).normal(3, 2, (2000, 2))
-    for column, found in zip(values.T, means(values), strict=True):
+    values = np.random.default_rng(2).normal(0.3, 0.2, (2000, 2))
+    for column, found in zip(values.T, differences(values), strict=True):
         half = 1.96 * column.std() / np.sqrt(2000)
         assert found.value == pytest.approx(column.mean())
-        assert found.low == pytest.approx(column.mean() - half, abs=0.01)
-        assert found.high == pytest.approx(column.mean() + half, abs=0.01)
-    assert means(values) == means(values)
+        assert found.low == pytest.approx(column.mean() - half, abs=0.001)
+        assert found.high == pytest.approx(column.mean() + half, abs=0.001)
+    assert differences(values) == differences(values) == means(values)
+
+
+def test_queries_that_all_agree_are_no_certainty() -> None:
+    """P(30 of 30) is 2.5 % where the truth is 0.884."""
+    every, none = means(np.tile([1.0, 0.0], (30, 1)))
+    assert (every.value, every.low, every.high) == (1.0, pytest.approx(0.8843, abs=1e-4), 1.0)
+    assert (none.value, none.low, none.high) == (0.0, 0.0, pytest.approx(0.1157, abs=1e-4))
+    assert differences(np.zeros((30, 1))) == [Mean(0.0, 0.0, 0.0)]
 
 
 def test_few_queries_have_no_interval() -> None:
