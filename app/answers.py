@@ -98,7 +98,8 @@ class Job(BaseModel):
 
     Args:
         created, finished: UTC, ISO 8601.
-        result: what `artkin evaluate` says of the same release, digit for digit.
+        result: what `artkin evaluate --model DIR --json` says of the same release and model, digit
+            for digit.
         error: why it failed.
     """
 

@@ -1,7 +1,7 @@
 """Evaluations asked for over HTTP: one at a time, in a thread of its own, kept in memory.
 
-A daemon thread, so that a stop of the service does not wait for minutes; what it does is
-NumPy and FAISS, which free Python's lock, so health checks are answered meanwhile.
+A daemon thread, so that a stop of the service does not wait for minutes; what it does is NumPy,
+FAISS, Pillow and OpenVINO, which free Python's lock, so health checks are answered meanwhile.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ class Evaluations:
         # Whole jobs are put in place of each other, so a reader never sees half a change.
         self._jobs[job.id] = job.model_copy(update={"status": "running"})
         try:
-            outcome = {"status": "done", "result": evaluate_release(serving.release)}
+            outcome = {
+                "status": "done",
+                "result": evaluate_release(serving.release, encoder=serving.encoder),
+            }
         except ArtkinError as error:
             outcome = {"status": "failed", "error": str(error)}
         except Exception as error:

@@ -16,8 +16,9 @@ import numpy as np
 from app.answers import Item, Neighbour, Neighbours, describe
 from app.problems import Problem
 from index.catalogue import Entry
+from index.match import check_match
 from index.release import Release, open_release
-from index.space.encoder import PRECISION, Encoder
+from index.space.encoder import Encoder
 from index.space.errors import ArtefactError
 from index.space.model import Model, load_model
 from index.space.preprocessing import UPLOAD_LIMITS, decode, to_pixels
@@ -113,7 +114,7 @@ def load(model_folder: Path, release_folder: Path, before: Serving | None) -> Se
     model = load_model(model_folder)
     release = open_release(release_folder)
     try:
-        _check_match(model, release)
+        check_match(model, release)
         serving = Serving(release, _encoder(model, before))
     except BaseException:
         release.close()
@@ -121,21 +122,6 @@ def load(model_folder: Path, release_folder: Path, before: Serving | None) -> Se
     # Its files are closed when the last request that took it is done.
     weakref.finalize(serving, release.close)
     return serving
-
-
-def _check_match(model: Model, release: Release) -> None:
-    made = release.manifest
-    if made.model_digest != model.digest:
-        raise ArtefactError(
-            f"{release.folder} was made by another model ({made.model}, digest "
-            f"{made.model_digest[:12]}) than {model.folder} ({model.version}, digest "
-            f"{model.digest[:12]}); serve that model, or index the collection with this one"
-        )
-    if made.precision != PRECISION:
-        raise ArtefactError(
-            f"{release.folder} was embedded in {made.precision}, this service embeds in "
-            f"{PRECISION}; index the collection again"
-        )
 
 
 def _encoder(model: Model, before: Serving | None) -> Encoder:

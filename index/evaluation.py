@@ -1,10 +1,11 @@
-"""`artkin evaluate`: Precision@k and silhouette of a release.
+"""`artkin evaluate`: how good a release is, how sure that is, and what it has to beat.
 
-    artkin evaluate --releases releases [--release ID] [--k 5] [--json]
+    artkin evaluate --releases releases [--release ID] [--model DIR] [--against ID] [--k 5] [--json]
 
 Two sets of numbers: over the labelled works that the model has not seen, which say what new works
 can expect and are the test part of the training report; and over all labelled works, which
-flatter, since the model was trained on most of them.
+flatter, since the model was trained on most of them. Protocols, baselines and robustness
+(`protocols.py`) are over the first where there is one. The service calls the same function.
 """
 
 from __future__ import annotations
@@ -12,23 +13,33 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.table import Table
-from rich.text import Text
-
 from index.catalogue import Entry
-from index.progress import console, figure, say
+from index.evaluation_tables import show
+from index.match import check_match
+from index.protocols import (
+    against_seen,
+    artist_disjoint,
+    embeddings_of,
+    labels_of,
+    looks,
+    robustness,
+)
 from index.publish import choose_release
 from index.release import Release, current_release, open_release
+from index.space.comparison import compare
+from index.space.encoder import Encoder
 from index.space.errors import BadInput
-from index.space.metrics import evaluate, nearest
+from index.space.metrics import evaluate
+from index.space.model import load_model
+from index.space.ranking import nearest, sample
 
 _ERRORS = 20
-_DIGITS = 4
+_NO_ENCODER = "pictures can be changed and asked with only by the model: name it with --model"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,64 +52,142 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=5,
         help="neighbours that count (default 5); where fewer other works exist, all of them do",
     )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="the release's model: measures too whether changed pictures find their own work",
+    )
+    parser.add_argument(
+        "--against", metavar="ID", help="another release: is one better over the works of both?"
+    )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin evaluate`."""
-    release = open_release(_folder(options.releases, options.release))
-    try:
-        result = evaluate_release(release, options.k)
-    finally:
-        release.close()
+    with ExitStack() as opened:
+        release = _open(options.releases, options.release, opened)
+        other = _open(options.releases, options.against, opened) if options.against else None
+        encoder = None
+        if options.model is not None:
+            model = load_model(options.model)
+            check_match(model, release)
+            encoder = Encoder(model, batch=1)  # as the service has it: the same digits
+            encoder.check_canaries()
+        result = evaluate_release(release, options.k, encoder, other)
     if options.json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        _show(result)
+        show(result)
 
 
-def evaluate_release(release: Release, k: int = 5) -> dict[str, Any]:
-    """Measure a release on its own labels, leave-one-out.
+def evaluate_release(
+    release: Release, k: int = 5, encoder: Encoder | None = None, other: Release | None = None
+) -> dict[str, Any]:
+    """Measure a release on its own labels.
 
     Args:
         k: neighbours that count, >= 1.
+        encoder: of the release's model; without it there is no robustness.
+        other: a release to compare with.
 
     Returns:
         JSON types: `unseen` and `all` are `Evaluation.as_dict()` or None, `note` says which of
-        them counts, `errors` are the most confident wrong nearest neighbours of the one that does.
+        them counts; `protocols`, `baselines`, `robustness` and `errors`, the most confident wrong
+        nearest neighbours, are of the one that does; `reasons` says why something is None.
 
     Raises:
         BadInput: k < 1.
     """
     if k < 1:
         raise BadInput(f"k must be >= 1; received {k}")
-    labelled = [entry for entry in release.catalogue.entries() if entry.label is not None]
+    entries = list(release.catalogue.entries())
+    labelled = [entry for entry in entries if entry.label is not None]
     unseen = [entry for entry in labelled if not entry.seen]
     enough = len(unseen) >= 2
+    counts = unseen if enough else labelled
+    everything = _evaluate(release, labelled, k) if labelled else None
+    if enough and len(unseen) == len(labelled):
+        unseen_only = everything
+    else:
+        unseen_only = _evaluate(release, unseen, k) if enough else None
+    model = encoder.model if encoder else None
+    looked = looks(release, counts, k, model)
     return {
         "release": release.id,
         "model": release.manifest.model,
         "k": k,
         "works": release.manifest.works,
         "labelled": len(labelled),
-        "unseen": _evaluate(release, unseen, k) if enough else None,
-        "all": _evaluate(release, labelled, k) if labelled else None,
+        "unseen": unseen_only,
+        "all": everything,
         "note": _note(len(labelled), len(unseen)),
-        "errors": _errors(release, unseen if enough else labelled),
+        "protocols": _protocols(release, labelled, counts, k)
+        | {"near_duplicate_disjoint": looked["near_duplicate_disjoint"]},
+        "baselines": looked["baselines"],
+        "robustness": _robustness(release, entries, encoder),
+        "comparison": None if other is None else compare_releases(release, other, counts, k),
+        "errors": _errors(release, counts),
+        "reasons": {} if encoder else {"robustness": _NO_ENCODER},
     }
 
 
-def _folder(releases: Path, id_: str | None) -> Path:
-    return current_release(releases) if id_ is None else releases / choose_release(releases, id_)
+def compare_releases(
+    release: Release, other: Release, entries: Sequence[Entry], k: int
+) -> dict[str, Any]:
+    """Whether one release's Precision@k over the works of both differs by more than chance.
+
+    Works are joined by id; classes are those of the first release, and so is which works count.
+    """
+    pairs = [(entry, other.catalogue.by_id(entry.id)) for entry in entries]
+    both = [(entry, twin) for entry, twin in pairs if twin is not None]
+    names = {"release": other.id, "model": other.manifest.model, "works": len(both)}
+    if len(both) < 2:
+        verdict = f"not comparable: the releases share {len(both)} of the works that count"
+        return {**names, "verdict": verdict}
+    found = compare(
+        embeddings_of(release, [entry for entry, _ in both]),
+        embeddings_of(other, [twin for _, twin in both]),
+        labels_of([entry for entry, _ in both]),
+        k,
+    )
+    return {**names, **asdict(found)}
+
+
+def _open(releases: Path, id_: str | None, opened: ExitStack) -> Release:
+    chosen = None if id_ is None else choose_release(releases, id_)
+    folder = current_release(releases) if chosen is None else releases / chosen
+    release = open_release(folder)
+    opened.callback(release.close)
+    return release
 
 
 def _evaluate(release: Release, entries: Sequence[Entry], k: int) -> dict[str, Any]:
-    labels = [str(entry.label) for entry in entries]
-    return evaluate(_embeddings(release, entries), labels, k).as_dict()
+    parts = release.manifest.parts
+    return evaluate(embeddings_of(release, entries), labels_of(entries), k, parts=parts).as_dict()
 
 
-def _embeddings(release: Release, entries: Sequence[Entry]) -> NDArray[np.float32]:
-    return release.vectors.get(np.asarray([entry.row for entry in entries], np.int64))
+def _protocols(
+    release: Release, labelled: Sequence[Entry], counts: Sequence[Entry], k: int
+) -> dict[str, Any]:
+    unseen = [entry for entry in labelled if not entry.seen]
+    seen = [entry for entry in labelled if entry.seen]
+    return {
+        "against_seen": against_seen(release, unseen, seen, k),
+        "artist_disjoint": artist_disjoint(release, counts, k),
+    }
+
+
+def _robustness(
+    release: Release, entries: Sequence[Entry], encoder: Encoder | None
+) -> dict[str, Any] | None:
+    """Over works the model has not seen, labelled or not, where there are two of them."""
+    if encoder is None:
+        return None
+    unseen = [entry for entry in entries if not entry.seen]
+    chosen, name = (unseen, "unseen") if len(unseen) >= 2 else (entries, "all")
+    return {"of": name, **robustness(release, chosen, encoder)}
 
 
 def _note(labelled: int, unseen: int) -> str:
@@ -117,9 +206,10 @@ def _note(labelled: int, unseen: int) -> str:
 
 def _errors(release: Release, entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Works whose nearest other work has another label, the most similar pairs first."""
-    embeddings = _embeddings(release, entries)
+    embeddings = embeddings_of(release, entries)
+    asked = sample(len(entries), len(entries))
     wrong = []
-    for query, rows in enumerate(nearest(embeddings, 1)):
+    for query, rows in zip(asked.tolist(), nearest(embeddings, 1, asked), strict=True):
         for row in rows:
             if entries[row].label != entries[query].label:
                 wrong.append((float(embeddings[query] @ embeddings[row]), query, int(row)))
@@ -134,32 +224,3 @@ def _errors(release: Release, entries: Sequence[Entry]) -> list[dict[str, Any]]:
         }
         for score, query, row in wrong[:_ERRORS]
     ]
-
-
-def _show(result: dict[str, Any]) -> None:
-    say(f"release {result['release']}, model {result['model']}, {result['works']} works")
-    sets = [(name, result[name]) for name in ("unseen", "all") if result[name] is not None]
-    if sets:
-        table = Table()
-        table.add_column("")
-        for name, measured in sets:
-            table.add_column(f"{name} ({measured['works']})", justify="right")
-        for title, key in (
-            (_precision_title(result["k"], [measured for _, measured in sets]), "precision"),
-            ("silhouette", "silhouette"),
-            ("silhouette, cosine", "silhouette_cosine"),
-        ):
-            table.add_row(title, *(figure(measured[key], _DIGITS) for _, measured in sets))
-        for label in sets[-1][1]["precision_by_class"]:
-            by_class = (measured["precision_by_class"].get(label) for _, measured in sets)
-            table.add_row(Text(label), *(figure(value, _DIGITS) for value in by_class))
-        console.print(table)
-    say(result["note"])
-
-
-def _precision_title(k: int, sets: Sequence[dict[str, Any]]) -> str:
-    """Says the denominators, in the order of the columns, where fewer than k other works exist."""
-    denominators = [measured["denominator"] for measured in sets]
-    if min(denominators) == k:
-        return f"Precision@{k}"
-    return f"Precision@{k} (of {' and '.join(map(str, denominators))} others)"

@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/admin", tags=["admin"], dependencies=[_bearer])
 async def start_evaluation(
     request: Request, response: Response, serving: Served, _: Nothing
 ) -> Job:
-    """Measure Precision@5 and silhouette of the release that is served."""
+    """Measure the release that is served, as `artkin evaluate --model DIR` does."""
     evaluations: Evaluations = request.app.state.evaluations
     job = evaluations.start(serving)
     response.headers["Location"] = f"/v1/admin/evaluations/{job.id}"

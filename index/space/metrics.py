@@ -1,119 +1,148 @@
-"""Precision@k and silhouette: one implementation for training, `artkin evaluate` and the service.
+"""How good embeddings are: one implementation for training, `artkin evaluate` and the service.
 
-Precision@k is leave-one-out by cosine: every labelled work queries all the others, itself
-dropped by its row and never as "the first hit" (a duplicate may stand there). The denominator is
-k, or the number of other works where fewer than k exist. A class with fewer than k + 1 works
-cannot reach 1.0; such classes are named in the result, not left out.
-
-    P@k = mean over queries q of |{n in top_k(q): label(n) = label(q)}| / min(k, works - 1)
-
-Silhouette: Rousseeuw, J. Comput. Appl. Math. 20 (1987) 53-65; classes of one work count as 0,
-as in scikit-learn, whose numbers a test compares with.
+Leave-one-out (`evaluate`, `leave_one_out`): every labelled work asks for all the others, itself
+dropped by its row and never as "the first hit" (a duplicate may stand there). Query against
+gallery (`against_gallery`): new works ask for others. The measures and what happens to queries
+with nothing to find are in `retrieval.py`, the silhouette in `silhouette.py`, intervals in
+`intervals.py`. Of many works a sample is asked, against all of them (`ranking.sample`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.space.errors import BadInput
+from index.space.model import Part
+from index.space.ranking import Gallery, Queries, group_codes, sample
+from index.space.retrieval import Retrieval, per_query, summarise
+from index.space.silhouette import Silhouette, silhouette
 
-_BLOCK = 1024  # rows of the distance matrix held at once: memory grows with works, not works^2
+Floats = NDArray[np.float32]
+Groups = Sequence[str | None]
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What one set of labelled embeddings is worth.
+class Evaluation(Retrieval):
+    """What one set of labelled embeddings is worth, leave-one-out.
 
     Args:
-        works: labelled works, each a query once.
-        k: neighbours asked for.
-        denominator: neighbours that exist for each query, min(k, works - 1).
-        precision: P@k over all queries, or None with fewer than two works.
-        precision_by_class: P@k over the queries of each class.
-        silhouette: mean silhouette by Euclidean distance; None with fewer than two classes.
+        silhouette: mean silhouette by Euclidean distance, over as many works as `queries`; None
+            with fewer than two classes.
         silhouette_cosine: the same by cosine distance.
-        classes_below_k_plus_1: classes too small to reach a precision of 1.0.
+        parts: both silhouettes of each named part of the vector, brought to unit norm by itself.
     """
 
-    works: int
-    k: int
-    denominator: int
-    precision: float | None
-    precision_by_class: dict[str, float]
     silhouette: float | None
     silhouette_cosine: float | None
-    classes_below_k_plus_1: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The fields as JSON types."""
-        return asdict(self)
+    parts: dict[str, dict[str, float | None]]
 
 
-def evaluate(embeddings: NDArray[np.float32], labels: Sequence[str], k: int = 5) -> Evaluation:
-    """Measure Precision@k and silhouette of labelled embeddings.
+def evaluate(
+    embeddings: Floats,
+    labels: Sequence[str],
+    k: int = 5,
+    *,
+    exclude: Groups | None = None,
+    parts: Sequence[Part] = (),
+) -> Evaluation:
+    """Measure labelled embeddings, leave-one-out.
 
     Args:
         embeddings: float32 of shape (works, dimension), unit norm.
         labels: one class name a row.
         k: neighbours, >= 1.
+        exclude: a group a row (artist, copies of one work), None for a work in no group; works of
+            the query's own group cannot be found by it.
+        parts: slices of the embedding, in order, as the model's manifest has them.
 
     Raises:
         BadInput: shapes disagree, a vector is not finite or not of unit norm, or k < 1.
     """
-    _check(embeddings, labels, k)
-    names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
-    hits, denominator = _hits(embeddings, codes, k)
-    share = hits / max(denominator, 1)
-    sizes = np.bincount(codes, minlength=len(names))
-    silhouettes = _silhouettes(embeddings, codes, len(names))
+    found = leave_one_out(embeddings, labels, k, exclude=exclude)
+    if sum(part.width for part in parts) not in (0, embeddings.shape[1]):
+        raise BadInput(
+            f"the widths of the parts must sum to {embeddings.shape[1]}; received "
+            f"{[part.width for part in parts]}"
+        )
+    codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)[1]
+    asked = sample(len(codes), len(codes))
+    whole = silhouette(embeddings, codes, asked)
+    by_part: dict[str, Silhouette] = {}
+    start = 0
+    for part in parts:
+        piece = embeddings[:, start : start + part.width]
+        start += part.width
+        by_part[part.name] = whole if len(parts) == 1 else silhouette(piece, codes, asked)
+    reasons = {
+        "silhouette": whole.reason,
+        **{f"parts.{name}": part.reason for name, part in by_part.items()},
+    }
+    fields = {name: getattr(found, name) for name in Retrieval.__dataclass_fields__}
+    fields["reasons"] = found.reasons | {name: why for name, why in reasons.items() if why}
     return Evaluation(
-        works=len(codes),
-        k=k,
-        denominator=denominator,
-        precision=float(share.mean()) if denominator > 0 else None,
-        precision_by_class={
-            str(name): float(share[codes == code].mean()) for code, name in enumerate(names)
-        }
-        if denominator > 0
-        else {},
-        silhouette=silhouettes[0],
-        silhouette_cosine=silhouettes[1],
-        classes_below_k_plus_1=tuple(
-            str(name) for name, size in zip(names, sizes, strict=True) if size < k + 1
-        ),
+        **fields,
+        silhouette=whole.euclidean,
+        silhouette_cosine=whole.cosine,
+        parts={
+            name: {"silhouette": part.euclidean, "silhouette_cosine": part.cosine}
+            for name, part in by_part.items()
+        },
     )
 
 
-def nearest(embeddings: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Rows of the k nearest other works of every work, by exact cosine, ties by lower row.
+def leave_one_out(
+    embeddings: Floats, labels: Sequence[str], k: int = 5, *, exclude: Groups | None = None
+) -> Retrieval:
+    """The same without the silhouettes."""
+    check_labelled(embeddings, labels, k)
+    names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    (groups,) = group_codes(exclude, sizes=(len(codes),))
+    asked = sample(len(codes), len(codes))
+    gallery = Gallery(embeddings, codes, groups)
+    queries = Queries(embeddings[asked], codes[asked], groups[asked], asked)
+    scores = per_query(queries, gallery, k)
+    return summarise(scores, queries, gallery, names.tolist(), codes, k)
+
+
+def against_gallery(
+    embeddings: Floats,
+    labels: Sequence[str],
+    gallery: Floats,
+    gallery_labels: Sequence[str],
+    k: int = 5,
+    *,
+    exclude: tuple[Groups, Groups] | None = None,
+) -> Retrieval:
+    """Measure what works that are not in a gallery find in it.
 
     Args:
-        embeddings: float32 of shape (works, dimension), unit norm.
-
-    Returns:
-        int64 of shape (works, min(k, works - 1)), nearest first.
+        embeddings, labels: of the queries, as in `evaluate`.
+        gallery, gallery_labels: of the works that are searched.
+        exclude: groups of the queries and of the gallery.
     """
-    found = min(k, len(embeddings) - 1)
-    neighbours = np.empty((len(embeddings), max(found, 0)), dtype=np.int64)
-    if found < 1:
-        return neighbours
-    for start, similarity in _similarity_blocks(embeddings):
-        rows = np.arange(len(similarity))
-        similarity[rows, start + rows] = -np.inf
-        floor = np.partition(similarity, -found, axis=1)[:, -found]
-        for row, values in enumerate(similarity):
-            candidates = np.flatnonzero(values >= floor[row])
-            order = np.argsort(-values[candidates], kind="stable")[:found]
-            neighbours[start + row] = candidates[order]
-    return neighbours
+    check_labelled(embeddings, labels, k)
+    check_labelled(gallery, gallery_labels, k)
+    both = np.asarray([*labels, *gallery_labels], dtype=str)
+    names, codes = np.unique(both, return_inverse=True)
+    groups = group_codes(*(exclude or (None, None)), sizes=(len(labels), len(gallery_labels)))
+    asked = sample(len(labels), len(gallery))
+    searched = Gallery(gallery, codes[len(labels) :], groups[1])
+    nowhere = np.full(len(asked), -1, np.int64)
+    queries = Queries(embeddings[asked], codes[asked], groups[0][asked], nowhere)
+    scores = per_query(queries, searched, k)
+    return summarise(scores, queries, searched, names.tolist(), codes[: len(labels)], k)
 
 
-def _check(embeddings: NDArray[np.float32], labels: Sequence[str], k: int) -> None:
+def check_labelled(embeddings: Floats, labels: Sequence[str], k: int) -> None:
+    """Check what an evaluation is given.
+
+    Raises:
+        BadInput: shapes disagree, a vector is not finite or not of unit norm, or k < 1.
+    """
     if embeddings.ndim != 2 or len(embeddings) != len(labels):
         raise BadInput(
             f"embeddings must be (works, dimension) with one label a row; received "
@@ -126,51 +155,3 @@ def _check(embeddings: NDArray[np.float32], labels: Sequence[str], k: int) -> No
     norms = np.linalg.norm(embeddings, axis=1)
     if not np.isfinite(norms).all() or np.abs(norms - 1).max() > 1e-3:
         raise BadInput("embeddings must be finite and of unit norm; normalise them first")
-
-
-def _hits(
-    embeddings: NDArray[np.float32], codes: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], int]:
-    neighbours = nearest(embeddings, k)
-    hits = (codes[neighbours] == codes[:, None]).sum(axis=1)
-    return hits, neighbours.shape[1]
-
-
-def _similarity_blocks(
-    embeddings: NDArray[np.float32],
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for start in range(0, len(embeddings), _BLOCK):
-        yield start, embeddings[start : start + _BLOCK] @ embeddings.T
-
-
-def _silhouettes(
-    embeddings: NDArray[np.float32], codes: NDArray[np.int64], classes: int
-) -> tuple[float | None, float | None]:
-    """Mean silhouette by Euclidean and by cosine distance, or None where it is not defined."""
-    if classes < 2 or classes >= len(codes):
-        return None, None
-    members = np.eye(classes, dtype=np.float64)[codes]
-    totals = np.zeros(2)
-    for start, similarity in _similarity_blocks(embeddings):
-        cosine = np.clip(1 - similarity.astype(np.float64), 0, 2)
-        rows = np.arange(len(cosine))
-        cosine[rows, start + rows] = 0
-        own = codes[start : start + len(cosine)]
-        # Of unit vectors: |a - b|^2 = 2 (1 - a.b)
-        for kind, distance in enumerate((np.sqrt(2 * cosine), cosine)):
-            totals[kind] += _silhouette_of(distance @ members, own, members.sum(axis=0)).sum()
-    return float(totals[0] / len(codes)), float(totals[1] / len(codes))
-
-
-def _silhouette_of(
-    sums: NDArray[np.float64], own: NDArray[np.int64], sizes: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """(b - a) / max(a, b) a row; sums are distances to each class, (rows, classes)."""
-    rows = np.arange(len(own))
-    inside = sums[rows, own] / np.maximum(sizes[own] - 1, 1)
-    means = sums / sizes
-    means[rows, own] = np.inf
-    outside = means.min(axis=1)
-    scale = np.maximum(inside, outside)
-    score = np.divide(outside - inside, scale, out=np.zeros_like(scale), where=scale > 0)
-    return np.where(sizes[own] > 1, score, 0.0)

@@ -25,16 +25,20 @@ def finished(service: Service, location: str, seconds: float = 60) -> dict[str, 
         time.sleep(0.05)
 
 
-def test_an_evaluation_gives_the_digits_of_the_command(service: Service, published) -> None:
+def test_an_evaluation_gives_the_digits_of_the_command(
+    service: Service, published, tiny_model
+) -> None:
     answer = service.post(JOBS, headers=ADMIN)
     assert answer.status_code == 202
     assert answer.headers["location"] == f"{JOBS}/{answer.json()['id']}"
     job = finished(service, answer.headers["location"])
-    command = [sys.executable, "-m", "artkin", "evaluate", "--releases", str(published), "--json"]
+    options = ["--releases", str(published), "--model", str(tiny_model), "--json"]
+    command = [sys.executable, "-m", "artkin", "evaluate", *options]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert job["status"] == "done"
     assert job["result"] == json.loads(printed)
     assert job["result"]["unseen"]["works"] == 12
+    assert job["result"]["robustness"]["works"] == 12
     assert (job["error"], job["index_version"]) == (None, job["result"]["release"])
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import artkin
 from index.build import build
 from index.evaluation import evaluate_release
 from index.progress import figure
 from index.release import Release, current_release, open_release, release_ids
+from index.space.artefact import write_manifest
 from index.space.errors import BadInput
 from index.space.metrics import evaluate
+from index.space.model import load_model
 from tests.conftest import Painter, paint
 
 
@@ -43,7 +46,8 @@ def test_unseen_is_what_the_report_of_training_measures(release: Release) -> Non
     """Leave-one-out among the test works alone, by the one implementation."""
     entries = [entry for entry in release.catalogue.entries() if entry.split == "test"]
     embeddings = release.vectors.get(np.array([entry.row for entry in entries]))
-    expected = evaluate(embeddings, [str(entry.label) for entry in entries], 5)
+    parts = release.manifest.parts
+    expected = evaluate(embeddings, [str(entry.label) for entry in entries], 5, parts=parts)
     assert evaluate_release(release)["unseen"] == expected.as_dict()
 
 
@@ -51,7 +55,8 @@ def test_all_is_over_every_labelled_work(release: Release) -> None:
     result = evaluate_release(release, k=3)
     entries = list(release.catalogue.entries())
     embeddings = release.vectors.get(np.arange(24))
-    expected = evaluate(embeddings, [str(entry.label) for entry in entries], 3)
+    labels = [str(entry.label) for entry in entries]
+    expected = evaluate(embeddings, labels, 3, parts=release.manifest.parts)
     assert result["all"] == expected.as_dict()
     assert (result["works"], result["labelled"], result["k"]) == (24, 24, 3)
     assert (result["release"], result["model"]) == (release.id, "tiny-1")
@@ -177,3 +182,96 @@ def test_a_damaged_release_is_not_evaluated(
     code, out, err = run(capsys, "--releases", releases)
     assert (code, out) == (2, "")
     assert "catalogue.sqlite is not the file that the manifest describes" in err
+
+
+def test_protocols_and_baselines_of_a_release(release: Release) -> None:
+    result = evaluate_release(release)
+    against = result["protocols"]["against_seen"]["measured"]
+    assert (against["queries"], against["gallery"]) == (12, 12)
+    assert result["protocols"]["artist_disjoint"]["measured"] is None
+    assert "column `artist`" in result["protocols"]["artist_disjoint"]["note"]
+    apart = result["protocols"]["near_duplicate_disjoint"]
+    assert apart["measured"]["works"] == 12
+    baselines = result["baselines"]
+    assert baselines["works"] == 12
+    assert baselines["precision"]["model"] == result["unseen"]["measures"]["precision_at_5"]
+    assert baselines["precision"]["chance"]["value"] == pytest.approx(3 / 11)
+    assert 0 <= baselines["precision"]["colour_histogram"]["value"] <= 1
+    assert baselines["precision"]["imagenet_features"]["value"] is None
+    assert "--model" in baselines["reasons"]["imagenet_features"]
+    assert result["robustness"] is None
+    assert "--model" in result["reasons"]["robustness"]
+
+
+def test_artists_and_copies_are_not_found(
+    tmp_path: Path, tiny_model: Path, painted_collection: Painter
+) -> None:
+    """Each picture is there twice, and each class has one painter but for one work."""
+    root = painted_collection(tmp_path / "c", each=3, seed=8)
+    rows = ["path,artist"]
+    for path in sorted(root.rglob("*.*")):
+        copy = path.with_name(f"copy of {path.stem}.jpg")
+        with Image.open(path) as image:
+            image.convert("RGB").save(copy, quality=70)
+        name = path.parent.name if not path.stem.endswith("0") else "somebody else"
+        rows += [f"{p.relative_to(root).as_posix()},{name}" for p in (path, copy)]
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    result = evaluate_release(
+        open_release(tmp_path / "r" / build(root, tiny_model, tmp_path / "r")), k=1
+    )
+    copies = result["protocols"]["near_duplicate_disjoint"]
+    assert "18 of the 18 works looked at have one" in copies["note"]
+    assert copies["measured"]["findable"] == 16
+    artists = result["protocols"]["artist_disjoint"]
+    assert artists["measured"]["findable"] == 12
+    assert artists["measured"]["queries_without_relevant"] == 0
+
+
+def test_robustness_with_the_model(
+    published: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--releases", published, "--model", tiny_model)
+    code, out, _ = run(capsys, *options, "--json")
+    found = json.loads(out)["robustness"]
+    assert (code, found["of"], found["works"], found["gallery"]) == (0, "unseen", 12, 24)
+    assert found["by_perturbation"]["unchanged"]["value"] > 0.5
+    code, out, _ = run(capsys, *options)
+    assert code == 0
+    for part in ("same-work recall@1, 12 works among 24", "white balance", "colour histogram"):
+        assert part in out
+
+
+def test_another_model_is_refused(
+    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_model: Path
+) -> None:
+    other = Path(shutil.copytree(tiny_model, tmp_path / "tiny-1"))
+    (other / "saved_model" / "more").write_text("x")
+    manifest = load_model(tiny_model).manifest
+    write_manifest(other, manifest)
+    code, _, err = run(capsys, "--releases", published, "--model", other)
+    assert code == 2
+    assert "was made by another model" in err
+
+
+def test_two_releases_are_compared_over_the_works_of_both(
+    tmp_path: Path,
+    tiny_model: Path,
+    painted_collection: Painter,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = painted_collection(tmp_path / "c", each=5, seed=6)
+    first = build(root, tiny_model, tmp_path / "r")
+    (root / "baroque" / "baroque-0.png").unlink()
+    second = build(root, tiny_model, tmp_path / "r")
+    capsys.readouterr()
+    options = ("--releases", tmp_path / "r", "--release", first, "--against", second)
+    code, out, _ = run(capsys, *options, "--json")
+    found = json.loads(out)["comparison"]
+    assert (code, found["release"], found["works"], found["queries"]) == (0, second, 14, 14)
+    assert (found["difference"]["value"], found["p_value"], found["real"]) == (0, 1, False)
+    code, out, _ = run(capsys, *options)
+    assert code == 0
+    assert "the difference may be chance" in out
+    code, _, err = run(capsys, "--releases", tmp_path / "r", "--release", first, "--against", "x")
+    assert code == 2
+    assert second in err
