@@ -150,7 +150,8 @@ def _manifest(name: str, version: str, report: dict[str, Any]) -> ModelManifest:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         report={
             key: test[key] for key in ("accuracy", "precision", "silhouette", "silhouette_cosine")
-        },
+        }
+        | {"untrained_precision": report["untrained"]["precision"]},
     )
 
 

@@ -61,6 +61,8 @@ def test_the_manifest_says_what_was_measured(exported, run):
     report = json.loads((run / "report.json").read_text())
     kept = report["phases"][report["kept_phase"] - 1]["test"]
     assert manifest.report["precision"] == kept["precision"]
+    untrained = json.loads((run / "report.json").read_text())["untrained"]
+    assert manifest.report["untrained_precision"] == untrained["precision"]
     assert (manifest.name, manifest.version, manifest.dimension) == ("small", "1", 32)
     assert [(part.name, part.width) for part in manifest.parts] == [("style", 32)]
 
