@@ -124,7 +124,7 @@ def start_service(model: Path, releases: Path) -> int:
             say((DEMO / "serve.log").read_text(encoding="utf-8").strip())
             PID.unlink()
             raise subprocess.CalledProcessError(process.returncode, command)
-        if is_ready():
+        if is_ready(os.readlink(releases / "current")):
             return process.pid
         time.sleep(0.1)
     stop_service()
@@ -143,10 +143,11 @@ def is_port_taken() -> bool:
     return False
 
 
-def is_ready() -> bool:
-    """Whether the service answers queries."""
+def is_ready(release: str) -> bool:
+    """Whether the service answers queries over that release: another's would not do."""
     try:
-        return httpx.get(f"{URL}/readyz", timeout=1).status_code == 200
+        answer = httpx.get(f"{URL}/readyz", timeout=1)
+        return answer.status_code == 200 and answer.json()["index_version"] == release
     except httpx.TransportError:
         return False
 

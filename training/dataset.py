@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from index.collection import Collection, Work
 from index.progress import say, track
 from index.reading import Picture, in_order, read_picture
+from index.space.artefact import new_file
 from index.space.errors import BadInput, ImageRejected
 from index.space.preprocessing import Preprocessing
+from training.state import reading
 
 VALIDATION_SHARE = 0.1
 # P@5 needs six works of a class to be able to reach 1; a small class gives up to a quarter.
@@ -64,7 +66,10 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
         say(f"left out: {strays} pictures outside any class folder")
     _check_classes(works)
     _check_room(folder, len(works) * size * size * 3)
-    kept = list(_decode_all(works, Preprocessing(height=size, width=size), folder / _PIXELS))
+    with new_file(folder / _PIXELS) as path:
+        kept = list(_decode_all(works, Preprocessing(height=size, width=size), path))
+    if works and not kept:
+        raise BadInput(f"none of the {len(works)} pictures can be used; each is named above")
     classes = _check_classes([work for work, _ in kept])
     split = _split([work for work, _ in kept], seed)
     _set_copies_aside(split, [picture.sha256 for _, picture in kept])
@@ -76,6 +81,7 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     document = {
         "size": size,
         "classes": classes,
+        "files": _files(collection),
         "works": [
             {
                 "name": work.name,
@@ -87,8 +93,35 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
             for (work, picture), part in zip(kept, split, strict=True)
         ],
     }
-    (folder / _WORKS).write_text(json.dumps(document), encoding="utf-8")
+    with new_file(folder / _WORKS) as path:
+        path.write_text(json.dumps(document), encoding="utf-8")
     return load_dataset(folder)
+
+
+def check_same(collection: Collection, folder: Path) -> None:
+    """See that a collection is the one that a run was started with.
+
+    Raises:
+        BadInput: files have come, gone or changed their size.
+        ArtefactError: the run's own list is damaged.
+    """
+    with reading(folder / _WORKS):
+        before = json.loads((folder / _WORKS).read_text(encoding="utf-8"))["files"]
+    now = _files(collection)
+    different = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
+    if different:
+        raise BadInput(
+            f"a run is resumed with the collection it was started with; {len(different)} pictures "
+            f"have come, gone or changed, the first {different[0]}; start another run with --run"
+        )
+
+
+def _files(collection: Collection) -> dict[str, int]:
+    """Sizes in bytes of the works' files by name, 0 where one cannot be read."""
+    return {
+        work.name: work.path.stat().st_size if work.path.exists() else 0
+        for work in collection.works
+    }
 
 
 def remove_dataset(folder: Path) -> None:
@@ -100,13 +133,22 @@ def remove_dataset(folder: Path) -> None:
 
 
 def load_dataset(folder: Path) -> Dataset:
-    """The data set that `prepare_dataset` left in a run's folder."""
-    document = json.loads((folder / _WORKS).read_text(encoding="utf-8"))
-    works, classes, size = document["works"], document["classes"], document["size"]
-    codes = {name: code for code, name in enumerate(classes)}
+    """The data set that `prepare_dataset` left in a run's folder.
+
+    Raises:
+        ArtefactError: one of its files is missing or damaged.
+    """
     rows: dict[str, list[int]] = {"train": [], "validation": [], "test": [], "unused": []}
-    for row, work in enumerate(works):
-        rows[work["part"]].append(row)
+    with reading(folder / _WORKS):
+        document = json.loads((folder / _WORKS).read_text(encoding="utf-8"))
+        works, classes, size = document["works"], document["classes"], document["size"]
+        for row, work in enumerate(works):
+            rows[work["part"]].append(row)
+    codes = {name: code for code, name in enumerate(classes)}
+    with reading(folder / _PIXELS):
+        found, expected = (folder / _PIXELS).stat().st_size, len(works) * size * size * 3
+        if found != expected:
+            raise ValueError(f"{found} bytes, not {expected}")
     return Dataset(
         pixels=np.memmap(folder / _PIXELS, np.uint8, "r", shape=(len(works), size, size, 3)),
         labels=np.array([codes.get(work["label"], -1) for work in works], np.int64),

@@ -39,6 +39,7 @@ from index.space.model import (
 from index.space.preprocessing import Preprocessing
 from training.dataset import load_dataset
 from training.network import EMBEDDING
+from training.state import reading
 from training.train import REPORT
 
 _BATCHES = (1, 7)
@@ -67,7 +68,9 @@ def export(run: Path, target: Path) -> None:
     if not (name and dash and version):
         raise BadInput(f"--to must be called NAME-VERSION, as in models/art-1; received {target}")
     report = _read_report(run)
-    network = keras.models.load_model(run / f"efficientnet_phase{report['kept_phase']}.keras")
+    checkpoint = run / f"efficientnet_phase{report['kept_phase']}.keras"
+    with reading(checkpoint):
+        network = keras.models.load_model(checkpoint)
     unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(EMBEDDING).output)
     embedder = keras.Model(network.input, unit)
     pixels = canary_pixels(report["recipe"]["size"])
@@ -100,11 +103,9 @@ def _read_report(run: Path) -> dict[str, Any]:
     path = run / REPORT
     if not path.is_file():
         raise BadInput(f"{run} must be a finished training run; it has no {REPORT}")
-    try:
+    with reading(path):
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         kept = report["kept_phase"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtefactError(f"{path} is damaged ({error!r}); train again") from error
     if kept is None:
         raise BadInput(f"{run} trained no phase (0 epochs in each); there is nothing to export")
     return report

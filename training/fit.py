@@ -11,7 +11,6 @@ saved) and forget the phase before; the few lines here do both.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.progress import figure, say, track
+from index.space.artefact import new_file
 from index.space.errors import ArtkinError
 from index.space.metrics import Evaluation, evaluate
 from training.dataset import Dataset
@@ -30,7 +30,7 @@ from training.network import Cut, freeze, tail, untrained
 from training.prefix_cache import PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.schedules import learning_rate
-from training.state import RunState, load_state, save_state
+from training.state import RunState, load_state, reading, save_state
 
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -118,7 +118,8 @@ class Fit:
         if state.epoch:
             self.network.set_weights(state.weights)
         elif state.kept:
-            self.network.load_weights(self.checkpoint(state.kept))
+            with reading(self.checkpoint(state.kept)):
+                self.network.load_weights(self.checkpoint(state.kept))
         cut = freeze(self.network, phase.unfreeze_from)
         trained = tail(self.network, cut)
         current = _Current(
@@ -167,7 +168,8 @@ class Fit:
 
     def _end_phase(self, current: _Current, cut: Cut, state: RunState) -> None:
         self.network.set_weights(state.best)
-        _save_whole(self.network, self.checkpoint(current.number))
+        with new_file(self.checkpoint(current.number)) as path:
+            self.network.save(path)
         test = self.measure(current.trained, current.views, "test")
         self._save_test(
             current.number,
@@ -199,7 +201,8 @@ class Fit:
         names = np.array(self.dataset.names)[rows]
         labels = np.array(self._labels(rows))
         everything: dict[str, Any] = {"names": names, "labels": labels, **arrays}
-        np.savez(self.folder / f"phase{phase}_test.npz", **everything)
+        with new_file(self.folder / f"phase{phase}_test.npz") as path:
+            np.savez(path, **everything)
 
     def _labels(self, rows: NDArray[np.int64]) -> list[str]:
         return [self.dataset.classes[code] for code in self.dataset.labels[rows]]
@@ -281,9 +284,3 @@ def _describe(cut: Cut) -> str:
     if cut.output is None:
         return "the whole network"
     return f"the backbone from {cut.block} on ({cut.trainable} layers with weights to train)"
-
-
-def _save_whole(network: keras.Model, path: Path) -> None:
-    partial = path.with_name(f".{path.name}")
-    network.save(partial.with_suffix(".partial.keras"))
-    os.replace(partial.with_suffix(".partial.keras"), path)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.progress import track
+from index.space.artefact import new_file
 from index.space.errors import BadInput
 
 _BATCH = 64
@@ -66,15 +67,14 @@ def cache_prefix(
         BadInput: no room for them.
     """
     shape = (1 + mirror, len(pixels), *output.shape[1:])
-    if not path.exists():
-        _check_room(path, int(np.prod(shape)) * 2)
+    size = int(np.prod(shape)) * 2
+    if not path.exists() or path.stat().st_size != size:
+        _check_room(path, size)
         prefix = keras.Model(network.input, output)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with new_file(path) as partial, partial.open("wb") as file:
             batches = shape[0] * -(-len(pixels) // _BATCH)
             for chunk in track(_outputs(prefix, pixels, mirror), batches, "caching frozen layers"):
                 file.write(chunk.tobytes())
-        partial.rename(path)
     return CachedViews(np.memmap(path, np.float16, "r", shape=shape))
 
 

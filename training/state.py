@@ -7,7 +7,8 @@ epoch, the weights of the phase's best epoch, and the counters as JSON.
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from index.space.artefact import sync_folder
+from index.space.artefact import new_file
 from index.space.errors import ArtefactError
 
 FILE = "state.npz"
@@ -72,6 +73,22 @@ class RunState:
         self.history, self.weights, self.optimizer, self.best = [], [], [], []
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around the reading of one of a run's files.
+
+    Raises:
+        ArtefactError: the file is not there, or is not what training writes.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArtefactError(
+            f"{path} is missing or damaged ({reason}); train again, in another --run folder"
+        ) from error
+
+
 def is_better(epoch: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether an epoch beats another: validation P@5, then the lower validation loss."""
     return _rank(epoch) > _rank(other)
@@ -89,16 +106,8 @@ def save_state(folder: Path, state: RunState) -> None:
     arrays |= {f"o{i:04}": array for i, array in enumerate(state.optimizer)}
     if state.best_epoch != state.epoch:
         arrays |= {f"b{i:04}": array for i, array in enumerate(state.best)}
-    partial = folder / f".{FILE}.partial"
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / FILE)
-    finally:
-        partial.unlink(missing_ok=True)  # a full disk needs the room
-    sync_folder(folder)
+    with new_file(folder / FILE) as path:
+        np.savez(path, **arrays)
 
 
 def load_state(folder: Path) -> RunState | None:
@@ -109,16 +118,11 @@ def load_state(folder: Path) -> RunState | None:
     """
     if not (folder / FILE).exists():
         return None
-    try:
-        with np.load(folder / FILE, allow_pickle=False) as arrays:
-            state = RunState(**json.loads(str(arrays["counters"])))
-            for kind, name in (("w", "weights"), ("o", "optimizer"), ("b", "best")):
-                found = sorted(key for key in arrays.files if key[0] == kind and key != "counters")
-                setattr(state, name, [arrays[key] for key in found])
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
-        raise ArtefactError(
-            f"{folder / FILE} is damaged ({error}); remove it to train from the start"
-        ) from error
+    with reading(folder / FILE), np.load(folder / FILE, allow_pickle=False) as arrays:
+        state = RunState(**json.loads(str(arrays["counters"])))
+        for kind, name in (("w", "weights"), ("o", "optimizer"), ("b", "best")):
+            found = sorted(key for key in arrays.files if key[0] == kind and key != "counters")
+            setattr(state, name, [arrays[key] for key in found])
     if not state.best:
         state.best = state.weights
     return state

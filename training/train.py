@@ -11,14 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from index.collection import read_collection
+from index.collection import Collection, read_collection
 from index.progress import say
+from index.space.artefact import new_file
 from index.space.errors import BadInput
-from training.dataset import Dataset, load_dataset, prepare_dataset, remove_dataset
+from training.dataset import Dataset, check_same, load_dataset, prepare_dataset, remove_dataset
 from training.fit import Fit
 from training.network import build_network, seeded_backbone
 from training.presets import PRESETS, load_preset
 from training.recipe import Recipe
+from training.state import reading
 
 RUN, REPORT = "run.json", "report.json"
 
@@ -72,12 +74,20 @@ def train(
         phases, the kept one.
 
     Raises:
-        BadInput: unusable data; a run in the folder without `resume`; another recipe with it.
+        BadInput: unusable data; a run in the folder without `resume`; another recipe or another
+            collection with it.
+        ArtefactError: a file of the run to resume is missing or damaged.
     """
     start = time.monotonic()
     _check_folder(folder, recipe, resume)
-    backbone = seeded_backbone(recipe, weights)  # before hours of reading: it fails in seconds
-    dataset = load_dataset(folder) if resume else _start_run(data, recipe, folder)
+    # Before hours of reading: weights that cannot be had are known in seconds.
+    backbone = seeded_backbone(recipe, weights)
+    collection = read_collection(data)
+    if resume:
+        check_same(collection, folder)
+        dataset = load_dataset(folder)
+    else:
+        dataset = _start_run(collection, recipe, folder)
     fit = Fit(build_network(recipe, backbone, len(dataset.classes)), dataset, recipe, folder)
     untrained = fit.measure_untrained()
     phases = fit.run()
@@ -90,7 +100,7 @@ def train(
         "kept_phase": max((p["phase"] for p in phases if p["kept"]), default=None),
         "seconds": round(time.monotonic() - start, 1),
     }
-    (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / REPORT, report)
     return report
 
 
@@ -107,25 +117,34 @@ def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
         )
     if not resume:
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path):
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
     now = json.loads(json.dumps(recipe.as_dict()))
     different = [key for key in now if before.get(key) != now[key]]
     if different:
         raise BadInput(
             "a run is resumed with the recipe it was started with; different: "
-            + ", ".join(f"{key} {before.get(key)} -> {now[key]}" for key in different)
+            + ", ".join(
+                key if key == "phases" else f"{key} {before.get(key)} -> {now[key]}"
+                for key in different
+            )
         )
 
 
-def _start_run(data: Path, recipe: Recipe, folder: Path) -> Dataset:
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    with new_file(path) as partial:
+        partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _start_run(collection: Collection, recipe: Recipe, folder: Path) -> Dataset:
     """Read the pictures; only then is there a run: what was wrong before leaves nothing behind."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"the run's folder {folder} cannot be made: {error.strerror}") from error
     try:
-        dataset = _read_dataset(data, recipe, folder)
-        (folder / RUN).write_text(json.dumps(recipe.as_dict(), indent=2) + "\n", encoding="utf-8")
+        dataset = _read_dataset(collection, recipe, folder)
+        _write_json(folder / RUN, recipe.as_dict())
     except BaseException:
         (folder / RUN).unlink(missing_ok=True)
         remove_dataset(folder)
@@ -133,8 +152,7 @@ def _start_run(data: Path, recipe: Recipe, folder: Path) -> Dataset:
     return dataset
 
 
-def _read_dataset(data: Path, recipe: Recipe, folder: Path) -> Dataset:
-    collection = read_collection(data)
+def _read_dataset(collection: Collection, recipe: Recipe, folder: Path) -> Dataset:
     for warning in collection.warnings:
         say(f"note: {warning}")
     for reason, count in sorted(collection.left_out.items()):

@@ -65,6 +65,21 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A place beside `target` to write to; on leaving it is synced and appears under that name,
+    replacing what was there. After an error, or a cut of the power, `target` is as it was."""
+    partial = target.with_name(f".partial-{target.name}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+        sync_folder(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)  # a full disk needs the room
+
+
 def refuse_file(folder: Path, what: str) -> None:
     """Check that a folder, there or to be made, has no file in its place or above it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from index.space.artefact import (
     MANIFEST,
     SEAL,
     Manifest,
+    new_file,
     new_folder,
     read_manifest,
     sha256_of,
@@ -169,3 +171,14 @@ def assert_damage_is_refused(folder: Path, open_it: Callable[[Path], object]) ->
                 open_it(folder)
         path.write_bytes(whole)
     open_it(folder)
+
+
+def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    with new_file(target) as path:
+        path.write_text("first")
+    with contextlib.suppress(KeyError), new_file(target) as path:
+        path.write_text("half of the sec")
+        raise KeyError
+    assert target.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]

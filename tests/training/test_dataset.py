@@ -138,3 +138,12 @@ def test_the_weights_are_looked_for_before_any_picture_is_read(
     with pytest.raises(BadInput, match="--weights must be a file"):
         train(root, load_preset("seed", "b0"), tmp_path / "run", weights=tmp_path / "none.h5")
     assert capsys.readouterr().out == ""
+
+
+def test_a_collection_of_unusable_pictures_is_told_so(tmp_path, painted_collection):
+    root = painted_collection(tmp_path / "art", each=4)
+    for path in root.rglob("*.*"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(BadInput, match="none of the 12 pictures can be used"):
+        train(root, load_preset("seed", size=64), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

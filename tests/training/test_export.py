@@ -95,5 +95,5 @@ def test_bad_targets_and_runs_are_one_line(run, exported, tmp_path):
 @pytest.mark.parametrize("text", ["{}", "[]", "{"])
 def test_a_damaged_report_is_one_line(run, tmp_path, text):
     (tmp_path / "report.json").write_text(text)
-    with pytest.raises(ArtefactError, match=r"report\.json is damaged .*; train again"):
+    with pytest.raises(ArtefactError, match=r"report\.json is missing or damaged .*; train again"):
         export(tmp_path, tmp_path / "small-2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from index.space.errors import BadInput
+from index.space.errors import ArtefactError, BadInput
 from training import fit
 from training.backbones import block_of
 from training.dataset import load_dataset
@@ -100,7 +101,7 @@ def test_the_checkpoint_holds_the_best_epoch_that_was_measured(run, small_recipe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [2, 6])
+@pytest.mark.parametrize("steps", [2, 4])
 def test_interrupted_and_resumed_is_straight(
     tmp_path, run, painted, small_recipe, steps, monkeypatch
 ):
@@ -158,3 +159,60 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     other = type(small_recipe)(**(small_recipe.__dict__ | {"dimension": 64}))
     with pytest.raises(BadInput, match="dimension 32 -> 64"):
         train(painted, other, run, resume=True)
+
+
+@pytest.fixture
+def stopped(tmp_path, painted, small_recipe, monkeypatch) -> Path:
+    """The folder of a run that was interrupted in its second phase."""
+    folder = tmp_path / "run"
+    left = iter(range(3))  # the untrained features, then the two steps of the first phase
+
+    def interrupted(items, total, what):
+        for item in items:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            yield item
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "track", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(painted, small_recipe, folder)
+    assert (folder / "efficientnet_phase1.keras").exists()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_damaged_file_of_a_run_is_named_in_one_line(stopped, painted, small_recipe):
+    for name in ("run.json", "works.json", "pixels.u8", "efficientnet_phase1.keras", "state.npz"):
+        path = stopped / name
+        whole = path.read_bytes()
+        for damaged in (whole[: len(whole) // 2], b""):
+            path.write_bytes(damaged)
+            with pytest.raises(ArtefactError, match=rf"{name} is missing or damaged") as caught:
+                train(painted, small_recipe, stopped, resume=True)
+            assert "\n" not in str(caught.value)
+        path.write_bytes(whole)
+    (stopped / "efficientnet_phase1.keras").unlink()
+    with pytest.raises(ArtefactError, match=r"phase1\.keras is missing or damaged"):
+        train(painted, small_recipe, stopped, resume=True)
+
+
+@pytest.mark.slow
+def test_a_cut_cache_is_made_again(stopped, painted, small_recipe, run):
+    (cache,) = stopped.glob("prefix_phase2*")
+    cache.write_bytes(cache.read_bytes()[:1000])
+    resumed = train(painted, small_recipe, stopped, resume=True)
+    ours, theirs = resumed["phases"][1], report_of(run)["phases"][1]
+    assert ours["epochs"][-1]["loss"] == pytest.approx(theirs["epochs"][-1]["loss"], 1e-3)
+    assert not list(stopped.glob(".partial*"))
+
+
+def test_a_run_is_resumed_with_its_own_collection(tmp_path, painted, small_recipe, run):
+    other = Path(shutil.copytree(painted, tmp_path / "art"))
+    assert train(other, small_recipe, run, resume=True)["kept_phase"]  # moved, but the same
+    gone = sorted(other.rglob("*.png"))[0]
+    gone.unlink()
+    with pytest.raises(BadInput, match=rf"1 pictures have come, .* the first .*{gone.name}"):
+        train(other, small_recipe, run, resume=True)
+    with pytest.raises(BadInput, match="must be a folder; received"):
+        train(tmp_path / "nowhere", small_recipe, run, resume=True)
