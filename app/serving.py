@@ -19,7 +19,6 @@ from index.catalogue import Entry
 from index.match import check_match
 from index.release import Release, open_release
 from index.space.encoder import Encoder
-from index.space.errors import ArtefactError
 from index.space.model import Model, load_model
 from index.space.preprocessing import UPLOAD_LIMITS, decode, to_pixels
 from index.vectors import Floats
@@ -66,10 +65,7 @@ class Serving:
         Raises:
             Problem: 404 `no-such-item`.
         """
-        picture = self.release.thumbnails.get(self.entry(id_).row)
-        if picture is None:
-            raise ArtefactError(f"{self.release.folder}: no thumbnail of {id_!r}")
-        return picture
+        return self.release.thumbnail(self.entry(id_))
 
     def entry(self, id_: str) -> Entry:
         """A work by its id.

@@ -25,7 +25,6 @@ from PIL import Image
 
 from index.catalogue import Entry
 from index.release import Release
-from index.space.errors import ArtefactError
 from index.space.ranking import SEED
 
 LOOKED_AT = 5000
@@ -46,10 +45,7 @@ def looked_at(entries: Sequence[Entry], most: int = LOOKED_AT) -> list[Entry]:
 def pictures(release: Release, entries: Sequence[Entry]) -> Iterator[Image.Image]:
     """The thumbnails of works, RGB, in their order."""
     for entry in entries:
-        data = release.thumbnails.get(entry.row)
-        if data is None:
-            raise ArtefactError(f"{release.folder}: no thumbnail of {entry.id!r}")
-        yield Image.open(io.BytesIO(data)).convert("RGB")
+        yield Image.open(io.BytesIO(release.thumbnail(entry))).convert("RGB")
 
 
 def colour_histogram(image: Image.Image) -> NDArray[np.float32]:

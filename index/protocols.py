@@ -20,6 +20,7 @@ from index.space.encoder import Encoder
 from index.space.metrics import against_gallery, leave_one_out
 from index.space.model import Model
 from index.space.preprocessing import to_pixels
+from index.space.retrieval import Retrieval
 
 ROBUSTNESS_WORKS = 500
 _NOBODY = "no work has a label"
@@ -82,23 +83,23 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
     histograms = np.stack([histogram for histogram, _ in seen])
     groups = copies(np.stack([hashed for _, hashed in seen]))
     embeddings, labels = embeddings_of(release, chosen), labels_of(chosen)
-    apart = leave_one_out(embeddings, labels, k, exclude=groups)
+    own = leave_one_out(embeddings, labels, k)
+    apart = leave_one_out(embeddings, labels, k, exclude=groups) if any(groups) else own
     found = sum(group is not None for group in groups)
     note = f"no work finds a copy of itself; {found} of the {len(chosen)} works looked at have one"
     return {
         "near_duplicate_disjoint": _measured(apart.as_dict(), note),
-        "baselines": _baselines(embeddings, histograms, labels, k, model),
+        "baselines": _baselines(own, histograms, labels, k, model),
     }
 
 
 def _baselines(
-    embeddings: NDArray[np.float32],
+    own: Retrieval,
     histograms: NDArray[np.float32],
     labels: Sequence[str],
     k: int,
     model: Model | None,
 ) -> Measured:
-    own = leave_one_out(embeddings, labels, k)
     histogram = leave_one_out(histograms, labels, k)
     untrained = model.manifest.report.get("untrained_precision") if model and k == 5 else None
     reasons = dict.fromkeys(("model", "chance", "colour_histogram"), own.reasons.get("precision"))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from index.catalogue import Catalogue
+from index.catalogue import Catalogue, Entry
 from index.reading import BadFile
 from index.space.artefact import Manifest, read_manifest, refuse_file, sync_folder
 from index.space.errors import ArtefactError
@@ -103,6 +103,17 @@ class Release:
     def id(self) -> str:
         """The version of the index, as answers carry it."""
         return self.manifest.id
+
+    def thumbnail(self, entry: Entry) -> bytes:
+        """A work's small picture, WebP.
+
+        Raises:
+            ArtefactError: it is not there.
+        """
+        picture = self.thumbnails.get(entry.row)
+        if picture is None:
+            raise ArtefactError(f"{self.folder}: no thumbnail of {entry.id!r}")
+        return picture
 
     def close(self) -> None:
         """Close its files."""

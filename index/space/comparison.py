@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.space.intervals import Mean, differences, sign_flip_p
 from index.space.metrics import check_labelled
-from index.space.ranking import Gallery, Queries, sample
+from index.space.ranking import among_themselves, sample
 from index.space.retrieval import per_query
 
 Floats = NDArray[np.float32]
@@ -88,5 +88,5 @@ def _precisions(embeddings: Floats, labels: Sequence[str], k: int) -> NDArray[np
     codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)[1]
     ungrouped = np.full(len(codes), -1, np.int64)
     asked = sample(len(codes), len(codes))
-    queries = Queries(embeddings[asked], codes[asked], ungrouped[asked], asked)
-    return per_query(queries, Gallery(embeddings, codes, ungrouped), k).columns[f"precision_at_{k}"]
+    asking = among_themselves(embeddings, codes, ungrouped, asked)
+    return per_query(*asking, k).columns[f"precision_at_{k}"]

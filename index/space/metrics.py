@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from index.space.errors import BadInput
 from index.space.model import Part
-from index.space.ranking import Gallery, Queries, group_codes, sample
+from index.space.ranking import Gallery, Queries, among_themselves, group_codes, sample
 from index.space.retrieval import Retrieval, per_query, summarise
 from index.space.silhouette import Silhouette, silhouette
 
@@ -46,7 +46,6 @@ def evaluate(
     labels: Sequence[str],
     k: int = 5,
     *,
-    exclude: Groups | None = None,
     parts: Sequence[Part] = (),
 ) -> Evaluation:
     """Measure labelled embeddings, leave-one-out.
@@ -55,14 +54,12 @@ def evaluate(
         embeddings: float32 of shape (works, dimension), unit norm.
         labels: one class name a row.
         k: neighbours, >= 1.
-        exclude: a group a row (artist, copies of one work), None for a work in no group; works of
-            the query's own group cannot be found by it.
         parts: slices of the embedding, in order, as the model's manifest has them.
 
     Raises:
         BadInput: shapes disagree, a vector is not finite or not of unit norm, or k < 1.
     """
-    found = leave_one_out(embeddings, labels, k, exclude=exclude)
+    found = leave_one_out(embeddings, labels, k)
     if sum(part.width for part in parts) not in (0, embeddings.shape[1]):
         raise BadInput(
             f"the widths of the parts must sum to {embeddings.shape[1]}; received "
@@ -97,13 +94,17 @@ def evaluate(
 def leave_one_out(
     embeddings: Floats, labels: Sequence[str], k: int = 5, *, exclude: Groups | None = None
 ) -> Retrieval:
-    """The same without the silhouettes."""
+    """The same without the silhouettes.
+
+    Args:
+        exclude: a group a row (artist, copies of one work), None for a work in no group; works of
+            the query's own group cannot be found by it.
+    """
     check_labelled(embeddings, labels, k)
     names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     (groups,) = group_codes(exclude, sizes=(len(codes),))
     asked = sample(len(codes), len(codes))
-    gallery = Gallery(embeddings, codes, groups)
-    queries = Queries(embeddings[asked], codes[asked], groups[asked], asked)
+    queries, gallery = among_themselves(embeddings, codes, groups, asked)
     scores = per_query(queries, gallery, k)
     return summarise(scores, queries, gallery, names.tolist(), codes, k)
 

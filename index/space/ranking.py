@@ -66,6 +66,14 @@ class Block:
     similarity: Floats
 
 
+def among_themselves(
+    embeddings: Floats, codes: Rows, groups: Rows, asked: Rows
+) -> tuple[Queries, Gallery]:
+    """Works that ask for each other: those of the rows `asked` for all but themselves."""
+    queries = Queries(embeddings[asked], codes[asked], groups[asked], asked)
+    return queries, Gallery(embeddings, codes, groups)
+
+
 def sample(works: int, against: int) -> Rows:
     """Rows of the works that are asked: all, or so many that `PAIRS` comparisons are made.
 
@@ -106,8 +114,7 @@ def nearest(embeddings: Floats, k: int, queries: Rows | None = None) -> Rows:
     """
     rows = np.arange(len(embeddings)) if queries is None else queries
     nobody = np.zeros(len(embeddings), np.int64)
-    gallery = Gallery(embeddings, nobody, nobody - 1)
-    asking = Queries(embeddings[rows], nobody[rows], nobody[rows] - 1, rows)
+    asking, gallery = among_themselves(embeddings, nobody, nobody - 1, rows)
     count = max(min(k, len(embeddings) - 1), 0)
     neighbours = np.empty((len(rows), count), np.int64)
     if count == 0:

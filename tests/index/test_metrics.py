@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from index.space import ranking, silhouette
 from index.space.errors import BadInput
-from index.space.metrics import against_gallery, evaluate
+from index.space.metrics import against_gallery, evaluate, leave_one_out
 from index.space.model import Part
 from index.space.ranking import nearest
 
@@ -150,11 +150,11 @@ def test_an_excluded_group_is_not_found_and_its_queries_are_counted() -> None:
     # a's by two painters, b's by one and an unknown: painters' own works are not found.
     degrees, labels = (0, 1, 10, 90, 91, 95), list("aaabbb")
     painters = ["m", "m", "n", "o", "o", None]
-    found = evaluate(on_circle(*degrees), labels, k=1, exclude=painters)
+    found = leave_one_out(on_circle(*degrees), labels, k=1, exclude=painters)
     # 0 -> 10, 1 -> 10, 10 -> 1, 90 -> 95, 91 -> 95, 95 -> 91: all of their class
     assert found.precision == 1.0
     assert found.findable == 4
-    alone = evaluate(on_circle(*degrees), labels, k=1, exclude=["m", "m", "n", "o", "o", "o"])
+    alone = leave_one_out(on_circle(*degrees), labels, k=1, exclude=["m", "m", "n", "o", "o", "o"])
     assert alone.precision_by_class == {"a": 1.0, "b": None}
     assert alone.queries_without_relevant == 3
     assert alone.precision == 1.0
@@ -166,7 +166,7 @@ def test_without_copies_the_next_work_counts() -> None:
     assert evaluate(on_circle(*degrees), labels, k=1).precision_by_class["a"] == pytest.approx(
         2 / 3
     )
-    apart = evaluate(on_circle(*degrees), labels, k=1, exclude=["1", "1", None, None, None])
+    apart = leave_one_out(on_circle(*degrees), labels, k=1, exclude=["1", "1", None, None, None])
     assert apart.precision_by_class["a"] == 0
 
 

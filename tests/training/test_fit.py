@@ -100,14 +100,8 @@ def test_the_checkpoint_holds_the_best_epoch_that_was_measured(run, small_recipe
     assert fit.checkpoint(1).exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("steps", [2, 4])
-def test_interrupted_and_resumed_is_straight(
-    tmp_path, run, painted, small_recipe, steps, monkeypatch
-):
-    """Ctrl-C at a step of the first phase, and at one of the second (the first item of all is
-    the batch of the untrained features)."""
-    folder = tmp_path / "run"
+def interrupt(monkeypatch, steps, data, recipe, folder) -> None:
+    """Start a run and press Ctrl-C after so many of the steps that it shows progress of."""
     left = iter(range(steps))
 
     def interrupted(items, total, what):
@@ -119,7 +113,18 @@ def test_interrupted_and_resumed_is_straight(
     with monkeypatch.context() as patch:
         patch.setattr(fit, "track", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(painted, small_recipe, folder)
+            train(data, recipe, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [2, 4])
+def test_interrupted_and_resumed_is_straight(
+    tmp_path, run, painted, small_recipe, steps, monkeypatch
+):
+    """Ctrl-C at a step of the first phase, and at one of the second (the first item of all is
+    the batch of the untrained features)."""
+    folder = tmp_path / "run"
+    interrupt(monkeypatch, steps, painted, small_recipe, folder)
     resumed = train(painted, small_recipe, folder, resume=True)
     straight = report_of(run)
     assert resumed["kept_phase"] == straight["kept_phase"]
@@ -165,18 +170,8 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
 def stopped(tmp_path, painted, small_recipe, monkeypatch) -> Path:
     """The folder of a run that was interrupted in its second phase."""
     folder = tmp_path / "run"
-    left = iter(range(3))  # the untrained features, then the two steps of the first phase
-
-    def interrupted(items, total, what):
-        for item in items:
-            if next(left, None) is None:
-                raise KeyboardInterrupt
-            yield item
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit, "track", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train(painted, small_recipe, folder)
+    # The untrained features, then the two steps of the first phase.
+    interrupt(monkeypatch, 3, painted, small_recipe, folder)
     assert (folder / "efficientnet_phase1.keras").exists()
     return folder
 
