@@ -33,12 +33,11 @@ from index.space.model import (
     SAVED_MODEL,
     SEEN_WORKS,
     ModelManifest,
-    Part,
     load_model,
 )
 from index.space.preprocessing import Preprocessing
 from training.dataset import load_dataset
-from training.network import EMBEDDING
+from training.network import embedding, parts_of
 from training.train import REPORT
 
 _BATCHES = (1, 7)
@@ -68,8 +67,7 @@ def export(run: Path, target: Path) -> None:
         raise BadInput(f"--to must be called NAME-VERSION, as in models/art-1; received {target}")
     report = _read_report(run)
     network = keras.models.load_model(run / f"efficientnet_phase{report['kept_phase']}.keras")
-    unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(EMBEDDING).output)
-    embedder = keras.Model(network.input, unit)
+    embedder = keras.Model(network.input, embedding(network, parts_of(report["recipe"])))
     pixels = canary_pixels(report["recipe"]["size"])
     expected = np.asarray(embedder.predict_on_batch(pixels))
     with new_folder(target) as folder:
@@ -133,14 +131,15 @@ def _seen_works(run: Path) -> str:
 def _manifest(name: str, version: str, report: dict[str, Any]) -> ModelManifest:
     recipe = report["recipe"]
     test = report["phases"][report["kept_phase"] - 1]["test"]
+    parts = parts_of(recipe)
     return ModelManifest(
         files={},
         name=name,
         version=version,
         backbone=recipe["backbone"],
         preset=recipe["name"],
-        dimension=recipe["dimension"],
-        parts=[Part(name="style", width=recipe["dimension"], weight=1.0)],
+        dimension=sum(part.width for part in parts),
+        parts=parts,
         preprocessing=Preprocessing(height=recipe["size"], width=recipe["size"]),
         classes=report["classes"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -26,13 +26,12 @@ from index.progress import figure, say, track
 from index.space.errors import ArtkinError
 from index.space.metrics import Evaluation, evaluate
 from training.dataset import Dataset
-from training.network import Cut, freeze, tail, untrained
-from training.prefix_cache import PixelViews, Views, cache_prefix
+from training.losses import Loss, style_loss, work_loss, work_targets
+from training.network import Cut, behind, freeze, parts_of, tail
+from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.schedules import learning_rate
 from training.state import RunState, load_state, save_state
-
-_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Current:
-    """The phase at hand: `model` trains the layers of `trained`, fed by `views`."""
+    """The phase at hand: `model` trains the layers of `measured`, fed by `views`."""
 
     name: str
     number: int
     phase: Phase
-    trained: keras.Model
+    measured: keras.Model
     views: Views
     model: keras.Model
 
@@ -62,19 +61,31 @@ class Fit:
     """One training run in a folder.
 
     Args:
-        network: from `build_network`, its backbone as it was downloaded.
+        network: from `build_network`.
+        backbone: what it was built on, as it was downloaded.
         dataset: decoded works.
         recipe: what to do.
         folder: the run's; checkpoints, state and caches go there.
     """
 
     def __init__(
-        self, network: keras.Model, dataset: Dataset, recipe: Recipe, folder: Path
+        self,
+        network: keras.Model,
+        backbone: keras.Model,
+        dataset: Dataset,
+        recipe: Recipe,
+        folder: Path,
     ) -> None:
         self.network = network
         self.dataset = dataset
         self.recipe = recipe
         self.folder = folder
+        self._parts = parts_of(recipe.as_dict())
+        self._untrained = self._untrained_features(backbone)
+        self._losses: list[Loss] = [style_loss(recipe.margin)]
+        if recipe.work:
+            targets = work_targets(self._untrained[dataset.parts["train"]], recipe.work.dimension)
+            self._losses.append(work_loss(targets, recipe.work.temperature))
 
     def run(self) -> list[dict[str, Any]]:
         """Train all phases from the saved state, if there is one.
@@ -100,11 +111,8 @@ class Fit:
         """What the backbone's pooled features are worth on the test works before any training:
         what fine-tuning has to beat."""
         rows = self.dataset.parts["test"]
-        chunks = track(_chunks(rows), len(_chunks(rows)), "measuring the untrained features")
-        model = untrained(self.network)
-        features = np.concatenate(
-            [np.asarray(model.predict_on_batch(self.dataset.pixels[c])) for c in chunks]
-        )
+        features = self._untrained[rows]
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
         measured = evaluate(features, self._labels(rows))
         self._save_test(0, embeddings=features)
         say(f"untrained: test {_said(measured)}")
@@ -120,14 +128,13 @@ class Fit:
         elif state.kept:
             self.network.load_weights(self.checkpoint(state.kept))
         cut = freeze(self.network, phase.unfreeze_from)
-        trained = tail(self.network, cut)
         current = _Current(
             f"phase {number}",
             number,
             phase,
-            trained,
+            tail(self.network, cut, self._parts),
             self._views(cut, number),
-            _compiled(trained, phase, self._steps()),
+            self._compiled(cut, phase),
         )
         if state.epoch:
             state.restore_optimizer(current.model.optimizer)
@@ -144,9 +151,13 @@ class Fit:
         model.reset_metrics()  # train_on_batch returns the mean since the last reset
         batches = track(self._batches(current, epoch), self._steps(), name)
         for step, (x, y) in enumerate(batches, start=1):
-            loss = float(model.train_on_batch(x, y))
+            loss = float(np.ravel(model.train_on_batch(x, y))[0])  # before those of the outputs
             self._check_step(loss, name, step)
-        measured = self.measure(current.trained, current.views, "validation")
+        weights = kept = self.network.get_weights()
+        if current.phase.average is not None:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+            kept = self.network.get_weights()
+        measured = self.measure(current.measured, current.views, "validation")
         record = {
             "epoch": epoch,
             "loss": loss,
@@ -157,7 +168,8 @@ class Fit:
             "steps": int(np.asarray(model.optimizer.iterations)),
             "seconds": round(time.monotonic() - start, 1),
         }
-        state.record(self.network, model.optimizer, record)
+        state.record(weights, kept, model.optimizer, record)
+        self.network.set_weights(weights)
         save_state(self.folder, state)
         say(
             f"{name}: loss {loss:.3f}, validation loss {measured.loss:.3f}, accuracy "
@@ -168,7 +180,7 @@ class Fit:
     def _end_phase(self, current: _Current, cut: Cut, state: RunState) -> None:
         self.network.set_weights(state.best)
         _save_whole(self.network, self.checkpoint(current.number))
-        test = self.measure(current.trained, current.views, "test")
+        test = self.measure(current.measured, current.views, "test")
         self._save_test(
             current.number,
             embeddings=test.embeddings,
@@ -204,17 +216,14 @@ class Fit:
     def _labels(self, rows: NDArray[np.int64]) -> list[str]:
         return [self.dataset.classes[code] for code in self.dataset.labels[rows]]
 
-    def measure(self, trained: keras.Model, views: Views, part: str) -> Measured:
+    def measure(self, model: keras.Model, views: Views, part: str) -> Measured:
         """Loss, accuracy, Precision@5 and silhouette of one part under the current weights."""
         rows = self.dataset.parts[part]
-        outputs = [
-            trained.predict_on_batch(views.batch(chunk, np.zeros(len(chunk), np.bool_)))
-            for chunk in _chunks(rows)
-        ]
+        outputs = [model.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
         logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
         labels, predicted = self.dataset.labels[rows], logits.argmax(axis=1)
         return Measured(
-            loss=float(np.asarray(_LOSS(labels, logits))),
+            loss=float(np.mean(self._losses[0](labels, logits))),
             accuracy=float((predicted == labels).mean()),
             similarity=evaluate(embeddings, self._labels(rows)),
             embeddings=embeddings,
@@ -222,26 +231,55 @@ class Fit:
         )
 
     def _views(self, cut: Cut, number: int) -> Views:
-        if cut.output is None:
-            return PixelViews(self.dataset.pixels)
+        if not cut.frozen:
+            return PixelViews(self.dataset.pixels, self.recipe.views)
+        prefix = keras.Model(self.network.input, cut.frozen)
         path = self.folder / f"prefix_phase{number}.f16"
-        return cache_prefix(self.network, cut.output, self.dataset.pixels, self.recipe.mirror, path)
+        return cache_prefix(prefix, self.dataset.pixels, self.recipe.views, path)
+
+    def _untrained_features(self, backbone: keras.Model) -> NDArray[np.float32]:
+        """Pooled, (works, channels)."""
+        pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
+        model = keras.Model(backbone.input, pooled)
+        views = cache_prefix(model, self.dataset.pixels, 1, self.folder / "untrained.f16")
+        return np.asarray(views.plain(np.arange(len(self.dataset.pixels))), np.float32)
+
+    def _compiled(self, cut: Cut, phase: Phase) -> keras.Model:
+        outputs, weights = [self.network.outputs[0]], [1.0]
+        if self.recipe.work:
+            unit = keras.layers.UnitNormalization()(self.network.outputs[1])
+            outputs, weights = [*outputs, unit], [*weights, self.recipe.work.loss_weight]
+        model = keras.Model(behind(self.network, cut), outputs if self.recipe.work else outputs[0])
+        averaged = {"use_ema": True, "ema_momentum": phase.average} if phase.average else {}
+        model.compile(
+            optimizer=keras.optimizers.Adam(learning_rate(phase, self._steps()), **averaged),
+            loss=self._losses if self.recipe.work else self._losses[0],
+            loss_weights=weights if self.recipe.work else None,
+            # XLA makes a training step fifteen times slower on processors (docs/decisions.md).
+            jit_compile="auto" if keras.distribution.list_devices("gpu") else False,
+        )
+        model.optimizer.build(model.trainable_variables)
+        return model
 
     def _steps(self) -> int:
         return -(-len(self.dataset.parts["train"]) // self.recipe.batch)
 
-    def _batches(
-        self, current: _Current, epoch: int
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    def _batches(self, current: _Current, epoch: int) -> Iterator[tuple[Inputs, Inputs]]:
         """The epoch's batches: a function of seed, phase and epoch, so that a resumed run sees
         what an uninterrupted one would have seen."""
         rng = np.random.default_rng([self.recipe.seed, current.number, epoch])
-        self.network.get_layer("dropout").seed_generator.state.assign([current.number, epoch])
-        rows = rng.permutation(self.dataset.parts["train"])
-        mirrored = rng.random(len(rows)) < (0.5 if self.recipe.mirror else 0.0)
-        for start in range(0, len(rows), self.recipe.batch):
-            part = slice(start, start + self.recipe.batch)
-            yield current.views.batch(rows[part], mirrored[part]), self.dataset.labels[rows[part]]
+        for layer in self.network.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign([current.number, epoch])
+        train = self.dataset.parts["train"]
+        order = rng.permutation(len(train))
+        for start in range(0, len(order), self.recipe.batch):
+            chosen = order[start : start + self.recipe.batch]
+            rows = train[chosen]
+            # The classifier's answer is the class, the work part's the place among the targets.
+            labels = self.dataset.labels[rows]
+            answers = [labels, chosen] if self.recipe.work else labels
+            yield current.views.varied(rows, rng), answers
 
     def _check_step(self, loss: float, name: str, step: int) -> None:
         if not np.isfinite(loss):
@@ -249,18 +287,6 @@ class Fit:
                 f"the loss must be a number; {name}, step {step} gave {loss}. The best epochs so "
                 f"far are kept in {self.folder}; train again with a lower learning rate"
             )
-
-
-def _compiled(trained: keras.Model, phase: Phase, steps: int) -> keras.Model:
-    model = keras.Model(trained.input, trained.outputs[0])
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(phase, steps)),
-        loss=_LOSS,
-        # XLA makes a training step fifteen times slower on processors (docs/decisions.md).
-        jit_compile="auto" if keras.distribution.list_devices("gpu") else False,
-    )
-    model.optimizer.build(model.trainable_variables)
-    return model
 
 
 def _chunks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -278,7 +304,7 @@ def _is_patience_over(state: RunState, phase: Phase) -> bool:
 def _describe(cut: Cut) -> str:
     if cut.block is None:
         return "backbone frozen"
-    if cut.output is None:
+    if not cut.frozen:
         return "the whole network"
     return f"the backbone from {cut.block} on ({cut.trainable} layers with weights to train)"
 

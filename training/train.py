@@ -78,7 +78,8 @@ def train(
     _check_folder(folder, recipe, resume)
     backbone = seeded_backbone(recipe, weights)  # before hours of reading: it fails in seconds
     dataset = load_dataset(folder) if resume else _start_run(data, recipe, folder)
-    fit = Fit(build_network(recipe, backbone, len(dataset.classes)), dataset, recipe, folder)
+    network = build_network(recipe, backbone, len(dataset.classes))
+    fit = Fit(network, backbone, dataset, recipe, folder)
     untrained = fit.measure_untrained()
     phases = fit.run()
     report = {
