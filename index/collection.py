@@ -104,6 +104,8 @@ def read_collection(root: Path, exclude: Sequence[str] = ()) -> Collection:
     given = [rows.pop(_key(name), _Row(0, {})) for name in files]
     works = [_work(root, name, row.cells, split) for name, row in zip(files, given, strict=True)]
     lost = [name for name in rows if not _is_excluded(name, exclude)]
+    warnings += _disagreements(works, split)
+    warnings += _empty_classes(root, works, split)
     if lost:
         warnings.append(f"{MANIFEST}: rows without a picture: {len(lost)}, the first {lost[0]!r}")
     _check_ids(root, works, [row.line for row in given])
@@ -175,12 +177,49 @@ def _key(name: str) -> str:
 
 
 def _work(root: Path, name: str, row: dict[str, str], is_split: bool) -> Work:
-    folders = list(Path(name).parts[:-1])
-    split = folders.pop(0) if is_split and folders and folders[0] in SPLITS else None
-    label = row.pop("class", "") or (folders[0] if folders else None)
+    split, folder = _split_and_class(name, is_split)
+    label = row.pop("class", "") or folder
     digest = hashlib.sha256(_key(name).encode("utf-8", "surrogateescape")).hexdigest()
     id_ = row.pop("id", "") or digest[:16]
     return Work(id_, root / name, _printable(name), label and _printable(label), split, row)
+
+
+def _split_and_class(name: str, is_split: bool) -> tuple[str | None, str | None]:
+    """What the folders of a path inside the collection say."""
+    folders = list(Path(name).parts[:-1])
+    split = folders.pop(0) if is_split and folders and folders[0] in SPLITS else None
+    return split, folders[0] if folders else None
+
+
+def _disagreements(works: Sequence[Work], is_split: bool) -> Iterator[str]:
+    """The manifest's class counts: it is the finer tool. Said, because it may be a slip."""
+    found = [
+        (work, folder)
+        for work in works
+        if (folder := _split_and_class(work.name, is_split)[1]) not in (None, work.label)
+    ]
+    if found:
+        work, folder = found[0]
+        yield (
+            f"{MANIFEST} and folders disagree on the class of {len(found)} works, the first "
+            f"{work.name}: {work.label}, folder {folder}; {MANIFEST} counts"
+        )
+
+
+def _empty_classes(root: Path, works: Sequence[Work], is_split: bool) -> Iterator[str]:
+    filled = {Path(work.name).parts[:-1] for work in works}
+    filled |= {folders[:depth] for folders in filled for depth in range(len(folders))}
+    places = [root / split for split in SPLITS] if is_split else [root]
+    empty = [
+        _printable(folder.relative_to(root).as_posix())
+        for place in places
+        if place.is_dir()
+        for folder in sorted(place.iterdir())
+        if folder.is_dir() and not _is_system(folder.name)
+        if Path(_printable(folder.relative_to(root).as_posix())).parts not in filled
+    ]
+    if empty:
+        yield f"class folders without a picture: {len(empty)}, the first {empty[0]}"
 
 
 def _printable(name: str) -> str:

@@ -114,7 +114,7 @@ def _unit(x: Any, kernel: int, stride: int, expansion: int, filters: int, name: 
         kernel, stride, padding="same", use_bias=False, name=f"{name}_dwconv"
     )(x)
     x = _normalise(x, f"{name}_dwconv")
-    x = keras.layers.ReLU(6, name=f"{name}_dwconv_activation")(x)
+    x = keras.layers.ReLU(6, name=f"{name}_activation")(x)
     x = _conv(x, filters, 1, 1, f"{name}_project", activation=False)
     if stride == 1 and channels == filters:
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])

@@ -2,22 +2,26 @@
 
 Pixels go to one uint8 memmap on disk, so memory does not grow with the collection. Test works are
 those of the folder `test/`, or a share held out where there is none. Validation works are a share
-of the rest, fixed by the seed: epochs, phases and presets are chosen on them, never on test.
+of the rest: epochs, phases and recipes are chosen on them, never on test. Both are drawn with a
+seed of their own, so that runs of other seeds can be compared and none has seen another's test.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from index.collection import Collection, Work
+from index.looks import copies, copy_hash
 from index.progress import say, track
 from index.reading import Picture, in_order, read_picture
 from index.space.artefact import new_file
@@ -29,6 +33,7 @@ VALIDATION_SHARE = 0.1
 # P@5 needs six works of a class to be able to reach 1; a small class gives up to a quarter.
 VALIDATION_WORKS, VALIDATION_SHARE_AT_MOST = 6, 0.25
 TEST_SHARE = 0.15
+_SPLIT_SEED = 0
 _PIXELS, _WORKS = "pixels.u8", "works.json"
 
 
@@ -44,6 +49,7 @@ class Dataset:
         parts: rows of "train", "validation", "test" and "unused" (a test class not trained on, or
             a copy of a training picture, which would flatter).
         classes: names, sorted.
+        facts: what the report says of the pictures, see `_facts`.
     """
 
     pixels: NDArray[np.uint8]
@@ -52,9 +58,10 @@ class Dataset:
     digests: list[str]
     parts: dict[str, NDArray[np.int64]]
     classes: list[str]
+    facts: dict[str, Any]
 
 
-def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) -> Dataset:
+def prepare_dataset(collection: Collection, size: int, folder: Path) -> Dataset:
     """Decode a collection into `folder` and split it.
 
     Raises:
@@ -67,12 +74,15 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
     _check_classes(works)
     _check_room(folder, len(works) * size * size * 3)
     with new_file(folder / _PIXELS) as path:
-        kept = list(_decode_all(works, Preprocessing(height=size, width=size), path))
+        bad: list[dict[str, str]] = []
+        kept = list(_decode_all(works, Preprocessing(height=size, width=size), path, bad))
     if works and not kept:
         raise BadInput(f"none of the {len(works)} pictures can be used; each is named above")
     classes = _check_classes([work for work, _ in kept])
-    split = _split([work for work, _ in kept], seed)
-    _set_copies_aside(split, [picture.sha256 for _, picture in kept])
+    split = _split([work for work, _ in kept])
+    pixels = np.memmap(folder / _PIXELS, np.uint8, "r", shape=(len(kept), size, size, 3))
+    hashes = np.stack([copy_hash(Image.fromarray(np.asarray(picture))) for picture in pixels])
+    aside = _set_copies_aside(split, [picture.sha256 for _, picture in kept], hashes)
     if "test" not in split:
         raise BadInput(
             "training needs test works of the classes trained on: a folder test/ with pictures "
@@ -92,6 +102,7 @@ def prepare_dataset(collection: Collection, size: int, seed: int, folder: Path) 
             }
             for (work, picture), part in zip(kept, split, strict=True)
         ],
+        "facts": _facts(kept, split, size) | {"unreadable": bad, "copies": aside},
     }
     with new_file(folder / _WORKS) as path:
         path.write_text(json.dumps(document), encoding="utf-8")
@@ -102,24 +113,33 @@ def check_same(collection: Collection, folder: Path) -> None:
     """See that a collection is the one that a run was started with.
 
     Raises:
-        BadInput: files have come, gone or changed their size.
+        BadInput: files have come, gone, changed their size or their class.
         ArtefactError: the run's own list is damaged.
     """
     with reading(folder / _WORKS):
         before = json.loads((folder / _WORKS).read_text(encoding="utf-8"))["files"]
     now = _files(collection)
+    classes = {str(label) for _, label in before.values()} ^ {
+        str(label) for _, label in now.values()
+    }
+    if classes:
+        raise BadInput(
+            "a run is resumed with the classes it was started with; come or gone: "
+            f"{', '.join(sorted(classes))}; start another run with --run"
+        )
     different = sorted(name for name in before.keys() | now if before.get(name) != now.get(name))
     if different:
         raise BadInput(
             f"a run is resumed with the collection it was started with; {len(different)} pictures "
-            f"have come, gone or changed, the first {different[0]}; start another run with --run"
+            "have come, gone, changed or got another class, the first "
+            f"{different[0]}; start another run with --run"
         )
 
 
-def _files(collection: Collection) -> dict[str, int]:
-    """Sizes in bytes of the works' files by name, 0 where one cannot be read."""
+def _files(collection: Collection) -> dict[str, list[Any]]:
+    """Size in bytes (0 where a file cannot be read) and class of the works by name."""
     return {
-        work.name: work.path.stat().st_size if work.path.exists() else 0
+        work.name: [work.path.stat().st_size if work.path.exists() else 0, work.label]
         for work in collection.works
     }
 
@@ -142,6 +162,7 @@ def load_dataset(folder: Path) -> Dataset:
     with reading(folder / _WORKS):
         document = json.loads((folder / _WORKS).read_text(encoding="utf-8"))
         works, classes, size = document["works"], document["classes"], document["size"]
+        facts = dict(document["facts"])
         for row, work in enumerate(works):
             rows[work["part"]].append(row)
     codes = {name: code for code, name in enumerate(classes)}
@@ -156,7 +177,25 @@ def load_dataset(folder: Path) -> Dataset:
         digests=[work["sha256"] for work in works],
         parts={part: np.array(found, np.int64) for part, found in rows.items()},
         classes=classes,
+        facts=facts,
     )
+
+
+def _facts(kept: Sequence[tuple[Work, Picture]], split: Sequence[str], size: int) -> dict[str, Any]:
+    """Pictures used, how many of them black and white or smaller than the input, works of each
+    class by part."""
+    by_class: dict[str, Counter[str]] = defaultdict(Counter)
+    for (work, _), part in zip(kept, split, strict=True):
+        by_class[str(work.label)][part] += 1
+    parts = ("train", "validation", "test")
+    return {
+        "pictures": len(kept),
+        "enlarged": sum(min(p.width, p.height) < size for _, p in kept),
+        "grey": sum(p.greyscale for _, p in kept),
+        "by_class": {
+            label: {part: counts[part] for part in parts} for label, counts in by_class.items()
+        },
+    }
 
 
 def _check_classes(works: Sequence[Work]) -> list[str]:
@@ -187,21 +226,22 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _decode_all(
-    works: Sequence[Work], spec: Preprocessing, path: Path
+    works: Sequence[Work], spec: Preprocessing, path: Path, bad: list[dict[str, str]]
 ) -> Iterator[tuple[Work, Picture]]:
-    """Write pixels row by row; yield the works that could be decoded, name those that could not."""
+    """Write pixels row by row; yield the works that could be decoded, name those that could not
+    and add them to `bad`."""
 
     def read(work: Work) -> tuple[Picture, NDArray[np.uint8]]:
         picture, pixels, _ = read_picture(work.path, spec)
         return picture, pixels
 
-    rejected = grey = enlarged = kept = 0
+    grey = enlarged = kept = 0
     # Written, not mapped: a full disk is then an error with a name and not a dead process.
     with path.open("wb") as file:
         for work, result in track(in_order(read, works), len(works), "reading pictures"):
             if isinstance(result, ImageRejected):
                 say(f"skipped {work.name}: {result.slug}: {result}")
-                rejected += 1
+                bad.append({"name": work.name, "reason": result.slug})
                 continue
             picture, pixels = result
             file.write(pixels.tobytes())
@@ -210,7 +250,7 @@ def _decode_all(
             enlarged += min(picture.width, picture.height) < spec.width
             yield work, picture
     say(
-        f"{kept} pictures read, {rejected} skipped, {grey} black and white, {enlarged} smaller "
+        f"{kept} pictures read, {len(bad)} skipped, {grey} black and white, {enlarged} smaller "
         f"than the {spec.width} pixels of the input and so enlarged"
     )
 
@@ -221,11 +261,11 @@ def _validation_works(works: int) -> int:
     return min(works - 1, at_most, max(VALIDATION_WORKS, round(works * VALIDATION_SHARE)))
 
 
-def _split(works: Sequence[Work], seed: int) -> list[str]:
+def _split(works: Sequence[Work]) -> list[str]:
     """Part of each work: "train", "validation", "test", or "unused" (its class is not trained)."""
     has_test = any(work.split == "test" for work in works)
     trained = {work.label for work in works if work.split != "test"}
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SPLIT_SEED)
     parts = ["test" if work.split == "test" else "train" for work in works]
     for label in sorted(label for label in trained if label):
         rows = [row for row, work in enumerate(works) if work.label == label]
@@ -245,13 +285,23 @@ def _split(works: Sequence[Work], seed: int) -> list[str]:
     ]
 
 
-def _set_copies_aside(parts: list[str], digests: Sequence[str]) -> None:
-    """A picture that is trained on measures nothing, whatever its name."""
-    trained = {sha for part, sha in zip(parts, digests, strict=True) if part == "train"}
-    copies = Counter[str]()
-    for row, sha in enumerate(digests):
-        if parts[row] in ("validation", "test") and sha in trained:
-            copies[parts[row]] += 1
+def _set_copies_aside(
+    parts: list[str], digests: Sequence[str], hashes: NDArray[np.bool_]
+) -> dict[str, int]:
+    """A picture that is trained on measures nothing, whatever its name or its file's format.
+
+    Returns:
+        How many works have left "validation" and "test" for "unused".
+    """
+    groups = copies(hashes)
+    rows = [row for row, part in enumerate(parts) if part == "train"]
+    trained = {digests[row] for row in rows} | {groups[row] for row in rows if groups[row]}
+    aside = {"validation": 0, "test": 0}
+    for row, part in enumerate(parts):
+        if part in aside and (digests[row] in trained or groups[row] in trained):
+            aside[part] += 1
             parts[row] = "unused"
-    for part, count in copies.items():
-        say(f"left out of {part}: {count} copies of pictures that are trained on")
+    for part, count in aside.items():
+        if count:
+            say(f"left out of {part}: {count} copies of pictures that are trained on")
+    return aside

@@ -33,12 +33,11 @@ from index.space.model import (
     SAVED_MODEL,
     SEEN_WORKS,
     ModelManifest,
-    Part,
     load_model,
 )
 from index.space.preprocessing import Preprocessing
 from training.dataset import load_dataset
-from training.network import EMBEDDING
+from training.network import embedding, parts_of
 from training.state import reading
 from training.train import REPORT
 
@@ -68,11 +67,7 @@ def export(run: Path, target: Path) -> None:
     if not (name and dash and version):
         raise BadInput(f"--to must be called NAME-VERSION, as in models/art-1; received {target}")
     report = _read_report(run)
-    checkpoint = run / f"efficientnet_phase{report['kept_phase']}.keras"
-    with reading(checkpoint):
-        network = keras.models.load_model(checkpoint)
-    unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(EMBEDDING).output)
-    embedder = keras.Model(network.input, unit)
+    embedder = load_served(run, report)
     pixels = canary_pixels(report["recipe"]["size"])
     expected = np.asarray(embedder.predict_on_batch(pixels))
     with new_folder(target) as folder:
@@ -84,6 +79,25 @@ def export(run: Path, target: Path) -> None:
         write_manifest(folder, _manifest(name, version, report))
         worst = _check_parity(folder, pixels, expected)
     say(f"exported {target}: TensorFlow and OpenVINO agree with training, cosine >= {worst:.6f}")
+
+
+def load_served(run: Path, report: dict[str, Any]) -> keras.Model:
+    """The network of a run's kept phase, pixels to what is served, all of it in float32.
+
+    Raises:
+        ArtefactError: its checkpoint is missing or damaged.
+    """
+    checkpoint = run / f"efficientnet_phase{report['kept_phase']}.keras"
+    with reading(checkpoint):
+        trained = keras.models.load_model(checkpoint)
+        parts = parts_of(report["recipe"])
+    # A GPU may have trained it in mixed precision, which its layers remember.
+    network = keras.models.clone_model(
+        trained,
+        clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
+    )
+    network.set_weights(trained.get_weights())
+    return keras.Model(network.input, embedding(network, parts))
 
 
 def canary_pixels(size: int) -> NDArray[np.uint8]:
@@ -138,14 +152,15 @@ def _seen_works(run: Path) -> str:
 def _manifest(name: str, version: str, report: dict[str, Any]) -> ModelManifest:
     recipe = report["recipe"]
     test = report["phases"][report["kept_phase"] - 1]["test"]
+    parts = parts_of(recipe)
     return ModelManifest(
         files={},
         name=name,
         version=version,
         backbone=recipe["backbone"],
         preset=recipe["name"],
-        dimension=recipe["dimension"],
-        parts=[Part(name="style", width=recipe["dimension"], weight=1.0)],
+        dimension=sum(part.width for part in parts),
+        parts=parts,
         preprocessing=Preprocessing(height=recipe["size"], width=recipe["size"]),
         classes=report["classes"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),

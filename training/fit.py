@@ -19,6 +19,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from index.progress import figure, say, track
@@ -26,13 +27,16 @@ from index.space.artefact import new_file
 from index.space.errors import ArtkinError
 from index.space.metrics import Evaluation, evaluate
 from training.dataset import Dataset
-from training.network import Cut, freeze, tail, untrained
-from training.prefix_cache import PixelViews, Views, cache_prefix
+from training.inference import compiled, on_gpu
+from training.losses import Loss, style_loss, work_loss, work_targets
+from training.network import Cut, behind, embedding, freeze, parts_of, tail
+from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
+from training.same_work import same_work
 from training.schedules import learning_rate
 from training.state import RunState, load_state, reading, save_state
 
-_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+TRAIN_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Current:
-    """The phase at hand: `model` trains the layers of `trained`, fed by `views`."""
+    """The phase at hand: `model` trains the layers of `measured`, fed by `views`."""
 
     name: str
     number: int
     phase: Phase
-    trained: keras.Model
+    measured: keras.Model
     views: Views
     model: keras.Model
 
@@ -62,19 +66,34 @@ class Fit:
     """One training run in a folder.
 
     Args:
-        network: from `build_network`, its backbone as it was downloaded.
+        network: from `build_network`.
+        backbone: what it was built on, as it was downloaded.
         dataset: decoded works.
         recipe: what to do.
         folder: the run's; checkpoints, state and caches go there.
     """
 
     def __init__(
-        self, network: keras.Model, dataset: Dataset, recipe: Recipe, folder: Path
+        self,
+        network: keras.Model,
+        backbone: keras.Model,
+        dataset: Dataset,
+        recipe: Recipe,
+        folder: Path,
     ) -> None:
         self.network = network
         self.dataset = dataset
         self.recipe = recipe
         self.folder = folder
+        self._parts = parts_of(recipe.as_dict())
+        self._batch = recipe.batch
+        pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
+        self._run_backbone = compiled(keras.Model(backbone.input, pooled))
+        self._untrained = self._untrained_features()
+        self._losses: list[Loss] = [style_loss(recipe.margin)]
+        if recipe.work:
+            targets = work_targets(self._untrained[dataset.parts["train"]], recipe.work.dimension)
+            self._losses.append(work_loss(targets, recipe.work.temperature))
 
     def run(self) -> list[dict[str, Any]]:
         """Train all phases from the saved state, if there is one.
@@ -98,17 +117,15 @@ class Fit:
 
     def measure_untrained(self) -> dict[str, Any]:
         """What the backbone's pooled features are worth on the test works before any training:
-        what fine-tuning has to beat."""
+        what fine-tuning has to beat, an `Evaluation` and the works found again."""
         rows = self.dataset.parts["test"]
-        chunks = track(_chunks(rows), len(_chunks(rows)), "measuring the untrained features")
-        model = untrained(self.network)
-        features = np.concatenate(
-            [np.asarray(model.predict_on_batch(self.dataset.pixels[c])) for c in chunks]
-        )
+        features = self._untrained[rows]
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
         measured = evaluate(features, self._labels(rows))
         self._save_test(0, embeddings=features)
-        say(f"untrained: test {_said(measured)}")
-        return measured.as_dict()
+        found = same_work(self.dataset, self._run_backbone, features)
+        say(f"untrained: test {_said(measured, found)}")
+        return {**measured.as_dict(), "same_work": found}
 
     def checkpoint(self, phase: int) -> Path:
         """Where a phase's best epoch is kept."""
@@ -121,14 +138,11 @@ class Fit:
             with reading(self.checkpoint(state.kept)):
                 self.network.load_weights(self.checkpoint(state.kept))
         cut = freeze(self.network, phase.unfreeze_from)
-        trained = tail(self.network, cut)
+        measured, views = tail(self.network, cut, self._parts), self._views(cut, number)
+        if on_gpu():
+            self._batch = self._fitting_batch(cut, phase, views)
         current = _Current(
-            f"phase {number}",
-            number,
-            phase,
-            trained,
-            self._views(cut, number),
-            _compiled(trained, phase, self._steps()),
+            f"phase {number}", number, phase, measured, views, self._compiled(cut, phase)
         )
         if state.epoch:
             state.restore_optimizer(current.model.optimizer)
@@ -145,9 +159,13 @@ class Fit:
         model.reset_metrics()  # train_on_batch returns the mean since the last reset
         batches = track(self._batches(current, epoch), self._steps(), name)
         for step, (x, y) in enumerate(batches, start=1):
-            loss = float(model.train_on_batch(x, y))
+            loss = float(np.ravel(model.train_on_batch(x, y))[0])  # before those of the outputs
             self._check_step(loss, name, step)
-        measured = self.measure(current.trained, current.views, "validation")
+        weights = kept = self.network.get_weights()
+        if current.phase.average is not None:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+            kept = self.network.get_weights()
+        measured = self.measure(current.measured, current.views, "validation")
         record = {
             "epoch": epoch,
             "loss": loss,
@@ -158,7 +176,8 @@ class Fit:
             "steps": int(np.asarray(model.optimizer.iterations)),
             "seconds": round(time.monotonic() - start, 1),
         }
-        state.record(self.network, model.optimizer, record)
+        state.record(weights, kept, model.optimizer, record)
+        self.network.set_weights(weights)
         save_state(self.folder, state)
         say(
             f"{name}: loss {loss:.3f}, validation loss {measured.loss:.3f}, accuracy "
@@ -170,7 +189,9 @@ class Fit:
         self.network.set_weights(state.best)
         with new_file(self.checkpoint(current.number)) as path:
             self.network.save(path)
-        test = self.measure(current.trained, current.views, "test")
+        test = self.measure(current.measured, current.views, "test")
+        served = keras.Model(self.network.input, embedding(self.network, self._parts))
+        found = same_work(self.dataset, compiled(served), test.embeddings)
         self._save_test(
             current.number,
             embeddings=test.embeddings,
@@ -183,7 +204,8 @@ class Fit:
             "stopped_early": state.epoch < current.phase.epochs,
             "epochs": state.history,
             "best_epoch": state.best_epoch,
-            "test": {"accuracy": test.accuracy, **test.similarity.as_dict()},
+            "train_accuracy": self.measure(current.measured, current.views, "train").accuracy,
+            "test": {"accuracy": test.accuracy, **test.similarity.as_dict(), "same_work": found},
         }
         state.end_phase(current.number, report)
         save_state(self.folder, state)
@@ -192,7 +214,7 @@ class Fit:
         verdict = "kept" if report["kept"] else f"not kept, phase {state.kept} was better"
         say(
             f"{current.name} ends: best epoch {report['best_epoch']}, test accuracy "
-            f"{test.accuracy:.3f}, {_said(test.similarity)}; {verdict}"
+            f"{test.accuracy:.3f}, {_said(test.similarity, found)}; {verdict}"
         )
 
     def _save_test(self, phase: int, **arrays: NDArray[Any]) -> None:
@@ -207,44 +229,100 @@ class Fit:
     def _labels(self, rows: NDArray[np.int64]) -> list[str]:
         return [self.dataset.classes[code] for code in self.dataset.labels[rows]]
 
-    def measure(self, trained: keras.Model, views: Views, part: str) -> Measured:
-        """Loss, accuracy, Precision@5 and silhouette of one part under the current weights."""
+    def measure(self, model: keras.Model, views: Views, part: str) -> Measured:
+        """Loss, accuracy and similarity of one part of the data under the current weights; of the
+        training works a sample is enough, to see how much better they are known than others."""
         rows = self.dataset.parts[part]
-        outputs = [
-            trained.predict_on_batch(views.batch(chunk, np.zeros(len(chunk), np.bool_)))
-            for chunk in _chunks(rows)
-        ]
+        if part == "train" and len(rows) > TRAIN_SAMPLE:
+            rows = np.sort(np.random.default_rng(0).choice(rows, TRAIN_SAMPLE, replace=False))
+        outputs = [model.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
         logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
         labels, predicted = self.dataset.labels[rows], logits.argmax(axis=1)
         return Measured(
-            loss=float(np.asarray(_LOSS(labels, logits))),
+            loss=float(np.mean(self._losses[0](labels, logits))),
             accuracy=float((predicted == labels).mean()),
-            similarity=evaluate(embeddings, self._labels(rows)),
+            similarity=evaluate(embeddings, self._labels(rows), parts=self._parts),
             embeddings=embeddings,
             predicted=predicted,
         )
 
     def _views(self, cut: Cut, number: int) -> Views:
-        if cut.output is None:
-            return PixelViews(self.dataset.pixels)
+        if not cut.frozen:
+            return PixelViews(self.dataset.pixels, self.recipe.views)
+        prefix = keras.Model(self.network.input, cut.frozen)
         path = self.folder / f"prefix_phase{number}.f16"
-        return cache_prefix(self.network, cut.output, self.dataset.pixels, self.recipe.mirror, path)
+        varied = np.sort(self.dataset.parts["train"])
+        return cache_prefix(prefix, self.dataset.pixels, path, self.recipe.views, varied)
+
+    def _untrained_features(self) -> NDArray[np.float32]:
+        """Pooled, (works, channels); on disk, as a run that goes on needs them again."""
+        path = self.folder / "untrained.npy"
+        if not path.exists():
+            rows = np.arange(len(self.dataset.pixels))
+            chunks = track(_chunks(rows), len(_chunks(rows)), "running the untrained network")
+            features = np.concatenate([self._run_backbone(self.dataset.pixels[c]) for c in chunks])
+            with new_file(path) as partial, partial.open("wb") as file:
+                np.save(file, features)
+        with reading(path):
+            return np.asarray(np.load(path))
+
+    def _compiled(self, cut: Cut, phase: Phase) -> keras.Model:
+        outputs, weights = [self.network.outputs[0]], [1.0]
+        if self.recipe.work:
+            unit = keras.layers.UnitNormalization()(self.network.outputs[1])
+            outputs, weights = [*outputs, unit], [*weights, self.recipe.work.loss_weight]
+        model = keras.Model(behind(self.network, cut), outputs if self.recipe.work else outputs[0])
+        averaged = {"use_ema": True, "ema_momentum": phase.average} if phase.average else {}
+        model.compile(
+            optimizer=keras.optimizers.Adam(learning_rate(phase, self._steps()), **averaged),
+            loss=self._losses if self.recipe.work else self._losses[0],
+            loss_weights=weights if self.recipe.work else None,
+            # XLA makes a training step fifteen times slower on processors (docs/decisions.md).
+            jit_compile="auto" if on_gpu() else False,
+        )
+        model.optimizer.build(model.trainable_variables)
+        return model
 
     def _steps(self) -> int:
-        return -(-len(self.dataset.parts["train"]) // self.recipe.batch)
+        return -(-len(self.dataset.parts["train"]) // self._batch)
 
-    def _batches(
-        self, current: _Current, epoch: int
-    ) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    def _fitting_batch(self, cut: Cut, phase: Phase, views: Views) -> int:
+        """The recipe's batch, halved until a step of the phase fits into the GPU's memory."""
+        weights, batch = self.network.get_weights(), self.recipe.batch
+        rows = self.dataset.parts["train"]
+        while True:
+            chosen = np.arange(min(batch, len(rows)))
+            labels = self.dataset.labels[rows[chosen]]
+            answers = [labels, chosen] if self.recipe.work else labels
+            try:
+                self._compiled(cut, phase).train_on_batch(views.plain(rows[chosen]), answers)
+            except tf.errors.ResourceExhaustedError:
+                if batch == 1:
+                    raise
+                batch //= 2
+            else:
+                break
+        self.network.set_weights(weights)
+        if batch < self.recipe.batch:
+            say(f"{batch} pictures a step: {self.recipe.batch} do not fit into the GPU's memory")
+        return batch
+
+    def _batches(self, current: _Current, epoch: int) -> Iterator[tuple[Inputs, Inputs]]:
         """The epoch's batches: a function of seed, phase and epoch, so that a resumed run sees
         what an uninterrupted one would have seen."""
         rng = np.random.default_rng([self.recipe.seed, current.number, epoch])
-        self.network.get_layer("dropout").seed_generator.state.assign([current.number, epoch])
-        rows = rng.permutation(self.dataset.parts["train"])
-        mirrored = rng.random(len(rows)) < (0.5 if self.recipe.mirror else 0.0)
-        for start in range(0, len(rows), self.recipe.batch):
-            part = slice(start, start + self.recipe.batch)
-            yield current.views.batch(rows[part], mirrored[part]), self.dataset.labels[rows[part]]
+        for layer in self.network.layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.seed_generator.state.assign([current.number, epoch])
+        train = self.dataset.parts["train"]
+        order = rng.permutation(len(train))
+        for start in range(0, len(order), self._batch):
+            chosen = order[start : start + self._batch]
+            rows = train[chosen]
+            # The classifier's answer is the class, the work part's the place among the targets.
+            labels = self.dataset.labels[rows]
+            answers = [labels, chosen] if self.recipe.work else labels
+            yield current.views.varied(rows, rng), answers
 
     def _check_step(self, loss: float, name: str, step: int) -> None:
         if not np.isfinite(loss):
@@ -254,24 +332,15 @@ class Fit:
             )
 
 
-def _compiled(trained: keras.Model, phase: Phase, steps: int) -> keras.Model:
-    model = keras.Model(trained.input, trained.outputs[0])
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(phase, steps)),
-        loss=_LOSS,
-        # XLA makes a training step fifteen times slower on processors (docs/decisions.md).
-        jit_compile="auto" if keras.distribution.list_devices("gpu") else False,
-    )
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
 def _chunks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return np.array_split(rows, -(-len(rows) // 64))
 
 
-def _said(similarity: Evaluation) -> str:
-    return f"P@5 {figure(similarity.precision)}, silhouette {figure(similarity.silhouette)}"
+def _said(similarity: Evaluation, found: dict[str, Any]) -> str:
+    return (
+        f"P@5 {figure(similarity.precision)}, silhouette {figure(similarity.silhouette)}, same "
+        f"work {figure(found['recall_at_1'])}"
+    )
 
 
 def _is_patience_over(state: RunState, phase: Phase) -> bool:
@@ -281,6 +350,6 @@ def _is_patience_over(state: RunState, phase: Phase) -> bool:
 def _describe(cut: Cut) -> str:
     if cut.block is None:
         return "backbone frozen"
-    if cut.output is None:
+    if not cut.frozen:
         return "the whole network"
     return f"the backbone from {cut.block} on ({cut.trainable} layers with weights to train)"

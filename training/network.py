@@ -1,10 +1,18 @@
-"""The network: backbone, pooling, embedding, classifier; what of it each phase trains.
+"""The network: backbone, pooling, the parts of the embedding, classifier; what each phase trains.
 
-    pixels uint8 -> backbone -> pool -> [pool_bn] -> dropout -> embedding (d) -> classes (logits)
+    pixels uint8 -> backbone -> pool -> [pool_bn] -> dropout -> [hidden] -> style (d) -> classes
+                                            `-----------------------------> [work (d)]
 
-What is served is the embedding, L2-normalised. BatchNormalization layers of the backbone stay
-frozen in every phase: statistics of 32 pictures would overwrite those of a million, which is the
-usual reason why accuracy falls on unfreezing (https://keras.io/guides/transfer_learning).
+What is served is the embedding: each part L2-normalised and scaled by the square root of its
+weight, side by side; so it has unit norm, and a product of two is the parts' cosines weighted.
+
+Style is in the middle blocks: their depthwise activations averaged over the picture, and the means
+and deviations of their outputs (the statistics that style transfer works with: Gatys et al., CVPR
+2016; Huang and Belongie, ICCV 2017), know more of it than the last feature map (docs/decisions.md).
+
+BatchNormalization layers of the backbone stay frozen in every phase: statistics of 32 pictures
+would overwrite those of a million, the usual reason why accuracy falls on unfreezing
+(https://keras.io/guides/transfer_learning).
 """
 
 from __future__ import annotations
@@ -16,11 +24,23 @@ from typing import Any
 import keras
 
 from index.space.errors import BadInput
+from index.space.model import Part
 from training.backbones import block_of, build_backbone
+from training.losses import CosineClasses
 from training.recipe import Recipe
 
-POOL, EMBEDDING, CLASSES = "pool", "style_embedding", "classes"
-_HEAD = (POOL, "pool_bn", "dropout", EMBEDDING, CLASSES)
+POOL, STYLE, WORK, CLASSES = "pool", "style_embedding", "work_embedding", "classes"
+_POOLS = ("mean_", "deviation_")
+_HEAD = (POOL, "pool_bn", "dropout", "hidden", "hidden_dropout", STYLE, WORK, CLASSES)
+
+
+@keras.saving.register_keras_serializable("artkin")
+class GlobalDeviation2D(keras.layers.Layer):  # type: ignore[misc]
+    """Standard deviation of each channel over the picture: (n, h, w, c) to (n, c)."""
+
+    def call(self, inputs: Any) -> Any:
+        """The root is of a variance that is never 0, so that it has a derivative."""
+        return keras.ops.sqrt(keras.ops.var(inputs, axis=(1, 2)) + 1e-6)
 
 
 def seeded_backbone(recipe: Recipe, weights: Path | None = None) -> keras.Model:
@@ -34,19 +54,63 @@ def seeded_backbone(recipe: Recipe, weights: Path | None = None) -> keras.Model:
 
 
 def build_network(recipe: Recipe, backbone: keras.Model, classes: int) -> keras.Model:
-    """A functional model, uint8 pixels (n, size, size, 3) to logits (n, classes)."""
-    x = keras.layers.GlobalAveragePooling2D(name=POOL)(backbone.output)
+    """A functional model, uint8 pixels (n, size, size, 3) to the classifier's outputs
+    (n, classes) and, where the recipe has one, the work part (n, d) before it is normalised.
+
+    Raises:
+        BadInput: the backbone has no depthwise activations in the blocks to pool.
+    """
+    pooled = _pool(recipe, backbone)
+    layers, exact = keras.layers, {"dtype": "float32"}  # also where the backbone is in bfloat16
     if recipe.batch_norm:
-        x = keras.layers.BatchNormalization(name="pool_bn")(x)
-    x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(x)
-    x = keras.layers.Dense(recipe.dimension, name=EMBEDDING)(x)
-    x = keras.layers.Dense(classes, name=CLASSES)(x)
-    return keras.Model(backbone.inputs[0], x, name="artkin")
+        pooled = layers.BatchNormalization(name="pool_bn", **exact)(pooled)
+    x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout", **exact)(pooled)
+    if recipe.hidden:
+        x = layers.Dense(recipe.hidden, activation="gelu", name="hidden", **exact)(x)
+        dropout = layers.Dropout(recipe.dropout, seed=recipe.seed, name="hidden_dropout", **exact)
+        x = dropout(x)
+    x = layers.Dense(recipe.dimension, name=STYLE, **exact)(x)
+    kind = CosineClasses if recipe.margin else layers.Dense
+    outputs = [kind(classes, name=CLASSES, **exact)(x)]
+    if recipe.work:
+        outputs.append(layers.Dense(recipe.work.dimension, name=WORK, **exact)(pooled))
+    return keras.Model(backbone.inputs[0], outputs, name="artkin")
+
+
+def parts_of(recipe: dict[str, Any]) -> list[Part]:
+    """The embedding's parts in order, of a recipe as `Recipe.as_dict` gives it."""
+    work = recipe["work"]
+    share = work["weight"] if work else 0.0
+    parts = [Part(name="style", width=recipe["dimension"], weight=1 - share)]
+    if work:
+        parts.append(Part(name="work", width=work["dimension"], weight=share))
+    return parts
+
+
+def embedding(network: keras.Model, parts: list[Part]) -> Any:
+    """The tensor that is served, (n, d) of unit norm."""
+    unit = [
+        keras.layers.UnitNormalization(name=f"unit_{part.name}")(
+            network.get_layer(f"{part.name}_embedding").output
+        )
+        for part in parts
+    ]
+    if len(parts) == 1:
+        return unit[0]
+    scaled = [
+        keras.layers.Rescaling(part.weight**0.5, name=f"weighted_{part.name}")(x)
+        for part, x in zip(parts, unit, strict=True)
+    ]
+    return keras.layers.Concatenate(name="parts")(scaled)
 
 
 def backbone_layers(network: keras.Model) -> list[Any]:
     """The backbone's layers in order, as phases count them."""
-    return [layer for layer in network.layers if layer.name not in _HEAD]
+    return [
+        layer
+        for layer in network.layers
+        if layer.name not in _HEAD and not layer.name.startswith(_POOLS)
+    ]
 
 
 @dataclass(frozen=True)
@@ -55,12 +119,12 @@ class Cut:
 
     Args:
         block: the first trainable block, or None where only the head is trained.
-        output: the frozen prefix's last tensor, or None where nothing is frozen.
+        frozen: the tensors that the frozen layers hand over; none where nothing is frozen.
         trainable: backbone layers behind the cut that hold weights to train.
     """
 
     block: str | None
-    output: Any | None
+    frozen: list[Any]
     trainable: int
 
 
@@ -79,23 +143,53 @@ def freeze(network: keras.Model, unfreeze_from: int | str | None) -> Cut:
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
     trainable = sum(1 for layer in layers if layer.trainable_weights)
     if first == len(layers):
-        return Cut(None, network.get_layer(POOL).output, 0)
+        return Cut(None, [network.get_layer(POOL).output], 0)
+    block = block_of(layers[first].name)
     if first == 0:
-        return Cut(block_of(layers[0].name), None, trainable)
-    return Cut(block_of(layers[first].name), layers[first - 1].output, trainable)
+        return Cut(block, [], trainable)
+    before = {layer.name for layer in layers[:first]}
+    pools = [
+        layer.output
+        for layer in network.layers
+        if layer.name.startswith(_POOLS) and layer.name.partition("_")[2] in before
+    ]
+    return Cut(block, [layers[first - 1].output, *pools], trainable)
 
 
-def tail(network: keras.Model, cut: Cut) -> keras.Model:
-    """From the cut (or the pixels) to (logits, unit-norm embedding), layers shared."""
-    start = network.input if cut.output is None else cut.output
-    unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(EMBEDDING).output)
-    return keras.Model(start, [network.output, unit])
+def tail(network: keras.Model, cut: Cut, parts: list[Part]) -> keras.Model:
+    """From the cut (or the pixels) to (classifier's outputs, embedding), layers shared."""
+    return keras.Model(
+        behind(network, cut), [network.get_layer(CLASSES).output, embedding(network, parts)]
+    )
 
 
-def untrained(network: keras.Model) -> keras.Model:
-    """From the pixels to the unit-norm pooled features, (n, channels): no head of ours."""
-    unit = keras.layers.UnitNormalization(name="unit")(network.get_layer(POOL).output)
-    return keras.Model(network.input, unit)
+def behind(network: keras.Model, cut: Cut) -> Any:
+    """The inputs of what is behind the cut: the pixels, one tensor or a list of them."""
+    if len(cut.frozen) > 1:
+        return cut.frozen
+    return cut.frozen[0] if cut.frozen else network.input
+
+
+def _pool(recipe: Recipe, backbone: keras.Model) -> Any:
+    if not recipe.pooled:
+        return keras.layers.GlobalAveragePooling2D(name=POOL, dtype="float32")(backbone.output)
+    named = [layer for layer in backbone.layers if layer.name.startswith(recipe.pooled)]
+    taps = [layer for layer in named if layer.name == f"{block_of(layer.name)}_activation"]
+    if not taps:
+        raise BadInput(
+            f"{recipe.backbone} has no depthwise activations in {', '.join(recipe.pooled)}; train "
+            "it with --preset recommended"
+        )
+    ends = {block_of(layer.name)[: len("block4")]: layer for layer in named}.values()
+    average, deviate = keras.layers.GlobalAveragePooling2D, GlobalDeviation2D
+    pooled = [
+        average(name=f"mean_{layer.name}", dtype="float32")(layer.output)
+        for layer in [*taps, *ends]
+    ]
+    pooled += [
+        deviate(name=f"deviation_{layer.name}", dtype="float32")(layer.output) for layer in ends
+    ]
+    return keras.layers.Concatenate(name=POOL, dtype="float32")(pooled)
 
 
 def _first_trainable(layers: list[Any], unfreeze_from: int | str | None) -> int:

@@ -1,14 +1,15 @@
 """The frozen prefix's output, computed once a phase and trained from instead of the pixels.
 
 As float16 on disk: an epoch of the last block costs a small share of one through the whole
-network, and memory does not grow with the collection. A mirrored copy is kept beside it where the
-recipe mirrors; any other augmentation of pixels would forbid the cache.
+network, and memory does not grow with the collection. It holds a fixed number of views of each
+picture (`training/augment.py`): what changes pixels anew each epoch forbids the cache.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,72 +20,137 @@ from numpy.typing import NDArray
 from index.progress import track
 from index.space.artefact import new_file
 from index.space.errors import BadInput
+from training.augment import fixed_view, varied
+from training.inference import compiled
 
 _BATCH = 64
+Inputs = NDArray[Any] | list[NDArray[Any]]
 
 
 class Views(Protocol):
-    """What a phase trains from: pictures before the cut, as they are (0) or mirrored (1)."""
+    """What a phase trains from: pictures before the cut."""
 
-    def batch(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> NDArray[Any]:
-        """Inputs of the trained part, (len(rows), ...), each row mirrored or not."""
+    def plain(self, rows: NDArray[np.int64]) -> Inputs:
+        """Inputs of the trained part, (len(rows), ...), or a list of them: as pictures are."""
+
+    def varied(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Inputs:
+        """The same, each picture in one of its views."""
 
 
 class PixelViews:
-    """The pictures themselves: nothing is frozen, so nothing can be cached."""
+    """The pictures themselves: nothing is frozen, so nothing can be cached.
 
-    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+    Args:
+        pixels: uint8 (works, height, width, 3).
+        views: see `training.recipe.Recipe`.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], views: int) -> None:
         self._pixels = pixels
+        self._views = views
 
-    def batch(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> NDArray[Any]:
+    def plain(self, rows: NDArray[np.int64]) -> Inputs:
         """uint8 (n, height, width, 3)."""
-        pictures = self._pixels[rows]
-        pictures[mirrored] = pictures[mirrored, :, ::-1]
-        return pictures
+        return self._pixels[rows]
+
+    def varied(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Inputs:
+        """uint8 (n, height, width, 3)."""
+        return varied(self._pixels[rows], self._views, rng)
 
 
 class CachedViews:
-    """The prefix's outputs, float16 (views, works, ...) on disk."""
+    """The prefix's outputs.
 
-    def __init__(self, features: NDArray[np.float16]) -> None:
+    Args:
+        features: float16 (works + (views - 1) * varied works, numbers), each row all tensors of a
+            picture, flat: first every work as it is, then the other views, one after the other.
+        shapes: of those tensors.
+        works: how many.
+        varied: rows of the works that have other views, ascending.
+    """
+
+    def __init__(
+        self,
+        features: NDArray[np.float16],
+        shapes: list[tuple[int, ...]],
+        works: int,
+        varied: NDArray[np.int64],
+    ) -> None:
         self._features = features
+        self._shapes = shapes
+        self._works = works
+        self._varied = varied
+        self._views = 1 + (len(features) - works) // max(len(varied), 1)
 
-    def batch(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> NDArray[Any]:
+    def plain(self, rows: NDArray[np.int64]) -> Inputs:
         """float32 (n, ...)."""
-        return self._features[mirrored.astype(np.int64), rows].astype(np.float32)
+        flat = self._features[rows].astype(np.float32)
+        ends = np.cumsum([math.prod(shape) for shape in self._shapes])[:-1]
+        tensors = [
+            part.reshape(-1, *shape)
+            for part, shape in zip(np.split(flat, ends, axis=1), self._shapes, strict=True)
+        ]
+        return tensors if len(tensors) > 1 else tensors[0]
+
+    def varied(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Inputs:
+        """float32 (n, ...)."""
+        view = rng.integers(0, self._views, len(rows))
+        at = self._works + (view - 1) * len(self._varied) + np.searchsorted(self._varied, rows)
+        return self.plain(np.where(view == 0, rows, at))
 
 
 def cache_prefix(
-    network: keras.Model, output: Any, pixels: NDArray[np.uint8], mirror: bool, path: Path
+    prefix: keras.Model,
+    pixels: NDArray[np.uint8],
+    path: Path,
+    views: int = 1,
+    varied: NDArray[np.int64] | None = None,
 ) -> CachedViews:
-    """Run every picture through the frozen prefix, or take what an interrupted run left.
+    """Run pictures through frozen layers, or take what an earlier run left.
 
     Args:
-        output: the prefix's last tensor.
+        prefix: uint8 pixels to one tensor or several.
+        pixels: uint8 (works, height, width, 3).
         path: where the numbers go; it appears only when they are all there.
+        views: see `training.recipe.Recipe`; every work has the first.
+        varied: rows of the works that have all of them (what is trained on), ascending.
 
     Raises:
         BadInput: no room for them.
     """
-    shape = (1 + mirror, len(pixels), *output.shape[1:])
-    size = int(np.prod(shape)) * 2
+    rows = np.zeros(0, np.int64) if varied is None else varied
+    shapes = [tuple(output.shape[1:]) for output in prefix.outputs]
+    width = sum(math.prod(shape) for shape in shapes)
+    shape = (len(pixels) + (views - 1) * len(rows), width)
+    size = math.prod(shape) * 2
     if not path.exists() or path.stat().st_size != size:
         _check_room(path, size)
-        prefix = keras.Model(network.input, output)
         with new_file(path) as partial, partial.open("wb") as file:
-            batches = shape[0] * -(-len(pixels) // _BATCH)
-            for chunk in track(_outputs(prefix, pixels, mirror), batches, "caching frozen layers"):
+            batches = -(-len(pixels) // _BATCH) + (views - 1) * -(-len(rows) // _BATCH)
+            chunks = _outputs(prefix, _pictures(pixels, views, rows))
+            for chunk in track(chunks, batches, "running frozen layers"):
                 file.write(chunk.tobytes())
-    return CachedViews(np.memmap(path, np.float16, "r", shape=shape))
+    features = np.memmap(path, np.float16, "r", shape=shape)
+    return CachedViews(features, shapes, len(pixels), rows)
+
+
+def _pictures(
+    pixels: NDArray[np.uint8], views: int, varied: NDArray[np.int64]
+) -> Iterator[NDArray[np.uint8]]:
+    for view in range(views):
+        rows = np.arange(len(pixels)) if view == 0 else varied
+        for start in range(0, len(rows), _BATCH):
+            yield fixed_view(np.asarray(pixels[rows[start : start + _BATCH]]), view, start)
 
 
 def _outputs(
-    prefix: keras.Model, pixels: NDArray[np.uint8], mirror: bool
+    prefix: keras.Model, batches: Iterable[NDArray[np.uint8]]
 ) -> Iterator[NDArray[np.float16]]:
-    for step in (1, -1) if mirror else (1,):
-        for start in range(0, len(pixels), _BATCH):
-            chunk = np.ascontiguousarray(pixels[start : start + _BATCH, :, ::step])
-            yield np.asarray(prefix.predict_on_batch(chunk)).astype(np.float16)
+    flat = [keras.layers.Flatten()(tensor) for tensor in prefix.outputs]
+    joined = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
+    run = compiled(keras.Model(prefix.input, joined))
+    for batch in batches:
+        yield run(batch).astype(np.float16)
 
 
 def _check_room(path: Path, needed: int) -> None:

@@ -23,6 +23,9 @@ class Phase:
             during the first tenth of the steps and then down.
         patience: EarlyStopping ends the phase after so many epochs without a better one; None
             runs all epochs.
+        average: momentum of the moving average of the weights that is measured and kept instead
+            of the weights themselves (Polyak and Juditsky, SIAM J. Control Optim. 30 (1992)
+            838-855); None: no average.
     """
 
     epochs: int
@@ -30,6 +33,42 @@ class Phase:
     unfreeze_from: int | str | None
     schedule: Schedule = "constant"
     patience: int | None = None
+    average: float | None = None
+
+
+@dataclass(frozen=True)
+class Margin:
+    """CosFace (Wang et al., CVPR 2018): softmax over cosines, the right one less a margin.
+
+    Args:
+        margin: what the right class's cosine must win by.
+        scale: of the cosines before the softmax.
+    """
+
+    margin: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """The part of the embedding that knows the work itself, whatever its style.
+
+    It is taught the untrained backbone's features (`training.losses.work_targets`): the part of a
+    changed view must be nearer to the unchanged picture's target than to any other training
+    picture's. So what fine-tuning for style forgets is kept, and a crop or a mirror image is
+    learnt to be the same work.
+
+    Args:
+        dimension: length of the part.
+        weight: share of the score, 0 to 1; the style part has the rest.
+        temperature: of the softmax over all training pictures.
+        loss_weight: of its loss beside the style's.
+    """
+
+    dimension: int
+    weight: float
+    temperature: float
+    loss_weight: float
 
 
 @dataclass(frozen=True)
@@ -40,13 +79,22 @@ class Recipe:
         name: the preset's.
         backbone: a key of `training.backbones.SIZES`.
         size: side of the input in pixels.
-        dimension: length of the embedding.
+        dimension: length of the style part, which is all of the embedding where there is no work
+            part.
         batch_norm: BatchNormalization between pooling and embedding.
-        dropout: rate before the embedding.
-        mirror: each epoch shows every picture as it is or mirrored, at random.
+        dropout: rate before the embedding, and before the hidden layer where there is one.
+        views: ways to see each picture: 1 as it is; 2 mirrored, too; more: changed as well
+            (`training/augment.py`). A phase that caches the frozen layers' output has so many,
+            fixed; one that trains the whole network draws new ones each epoch.
         batch: pictures a step.
         phases: in order; each starts from the best epoch so far.
-        seed: of the split, the order, the mirroring, the dropout and the head's first weights.
+        seed: of the order, the views, the dropout and the head's first weights.
+        margin: of the style's loss; None is the plain softmax.
+        work: the second part of the embedding, or None.
+        pooled: blocks ("block4", ...) whose every depthwise activation is averaged over the
+            picture, and whose output gives its mean and deviation: all of them side by side,
+            instead of the last feature map.
+        hidden: width of a GELU layer before the style part; 0 is none.
     """
 
     name: str
@@ -55,13 +103,18 @@ class Recipe:
     dimension: int
     batch_norm: bool
     dropout: float
-    mirror: bool
+    views: int
     batch: int
     phases: tuple[Phase, Phase, Phase]
     seed: int = 0
+    margin: Margin | None = None
+    work: Work | None = None
+    pooled: tuple[str, ...] = ()
+    hidden: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
         document = asdict(self)
         document["phases"] = list(document["phases"])
+        document["pooled"] = list(document["pooled"])
         return document

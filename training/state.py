@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,14 +44,25 @@ class RunState:
     optimizer: list[NDArray[Any]] = field(default_factory=list)
     best: list[NDArray[Any]] = field(default_factory=list)
 
-    def record(self, network: keras.Model, optimizer: Any, epoch: dict[str, Any]) -> None:
-        """Take over an epoch that has just ended."""
+    def record(
+        self,
+        weights: list[NDArray[Any]],
+        measured: list[NDArray[Any]],
+        optimizer: Any,
+        epoch: dict[str, Any],
+    ) -> None:
+        """Take over an epoch that has just ended.
+
+        Args:
+            weights: to go on with.
+            measured: what the epoch's numbers are of: the same, or their moving average.
+        """
         self.history.append(epoch)
         self.epoch = epoch["epoch"]
-        self.weights = network.get_weights()
+        self.weights = weights
         self.optimizer = [np.asarray(variable) for variable in optimizer.variables]
         if self.best_epoch == 0 or is_better(epoch, self.history[self.best_epoch - 1]):
-            self.best_epoch, self.best = self.epoch, self.weights
+            self.best_epoch, self.best = self.epoch, measured
 
     def restore_optimizer(self, optimizer: Any) -> None:
         """Put the last epoch's numbers back into an optimizer built for the same phase."""
@@ -104,7 +114,7 @@ def save_state(folder: Path, state: RunState) -> None:
     arrays: dict[str, Any] = {"counters": np.array(counters)}
     arrays |= {f"w{i:04}": array for i, array in enumerate(state.weights)}
     arrays |= {f"o{i:04}": array for i, array in enumerate(state.optimizer)}
-    if state.best_epoch != state.epoch:
+    if state.best is not state.weights:
         arrays |= {f"b{i:04}": array for i, array in enumerate(state.best)}
     with new_file(folder / FILE) as path:
         np.savez(path, **arrays)

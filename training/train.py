@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from index.collection import Collection, read_collection
 from index.progress import say
 from index.space.artefact import new_file
 from index.space.errors import BadInput
 from training.dataset import Dataset, check_same, load_dataset, prepare_dataset, remove_dataset
 from training.fit import Fit
+from training.inference import on_gpu
 from training.network import build_network, seeded_backbone
 from training.presets import PRESETS, load_preset
 from training.recipe import Recipe
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", help="lite0 (default), b0, b1, b2, b3, v2b0 ... v2b3")
     parser.add_argument("--weights", type=Path, help="a local file of the backbone's weights")
     parser.add_argument("--size", type=int, help="side of the model's input in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="of split, order and first weights")
+    parser.add_argument("--seed", type=int, default=0, help="of order and first weights")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -80,6 +83,8 @@ def train(
     """
     start = time.monotonic()
     _check_folder(folder, recipe, resume)
+    # For GPUs of compute capability 8 and more; processors were slower in it, not faster.
+    keras.config.set_dtype_policy("mixed_bfloat16" if on_gpu() else "float32")
     # Before hours of reading: weights that cannot be had are known in seconds.
     backbone = seeded_backbone(recipe, weights)
     collection = read_collection(data)
@@ -88,13 +93,15 @@ def train(
         dataset = load_dataset(folder)
     else:
         dataset = _start_run(collection, recipe, folder)
-    fit = Fit(build_network(recipe, backbone, len(dataset.classes)), dataset, recipe, folder)
+    network = build_network(recipe, backbone, len(dataset.classes))
+    fit = Fit(network, backbone, dataset, recipe, folder)
     untrained = fit.measure_untrained()
     phases = fit.run()
     report = {
         "recipe": recipe.as_dict(),
         "classes": dataset.classes,
         "works": {part: len(rows) for part, rows in dataset.parts.items()},
+        "data": dataset.facts,
         "untrained": untrained,
         "phases": phases,
         "kept_phase": max((p["phase"] for p in phases if p["kept"]), default=None),
@@ -157,4 +164,4 @@ def _read_dataset(collection: Collection, recipe: Recipe, folder: Path) -> Datas
         say(f"note: {warning}")
     for reason, count in sorted(collection.left_out.items()):
         say(f"left out: {count} {reason}")
-    return prepare_dataset(collection, recipe.size, recipe.seed, folder)
+    return prepare_dataset(collection, recipe.size, folder)

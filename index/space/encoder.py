@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,55 @@ import openvino as ov  # noqa: E402
 
 PRECISION = "f32"
 CANARY_COSINE = 0.9999
+
+
+def compile_graph(
+    graph: ov.Model, shape: tuple[int, ...], hint: str, threads: int = 0
+) -> ov.CompiledModel:
+    """A graph made ready for this processor, in f32.
+
+    Args:
+        shape: of its input, batch first.
+        hint: "LATENCY" or "THROUGHPUT", see OpenVINO's performance hints.
+        threads: cores it may take; 0, all of them.
+    """
+    options: dict[str, object] = {
+        "INFERENCE_PRECISION_HINT": PRECISION,
+        "PERFORMANCE_HINT": hint,
+        "INFERENCE_NUM_THREADS": threads,
+    }
+    graph.reshape(list(shape))
+    return ov.Core().compile_model(graph, "CPU", options)
+
+
+def converted(traced: object) -> ov.Model:
+    """A traced TensorFlow function (its `ConcreteFunction`) as OpenVINO's graph, never on disk."""
+    return ov.convert_model(traced)
+
+
+def each_alone(compiled: ov.CompiledModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Run a graph of batch 1 and one output on many pictures, as many at once as it has streams.
+
+    Args:
+        compiled: for throughput.
+        pixels: uint8 (n, height, width, 3).
+
+    Returns:
+        float32 (n, ...).
+    """
+    found = np.empty((len(pixels), *compiled.output(0).shape[1:]), np.float32)
+    streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+
+    def run(stream: int) -> None:
+        request = compiled.create_infer_request()
+        for row in range(stream, len(pixels), streams):
+            found[row] = request.infer([pixels[row : row + 1]])[0][0]
+
+    # Not OpenVINO's own AsyncInferQueue: it can hang when it is thrown away, its destructor
+    # holding the interpreter's lock that a callback waits for.
+    with ThreadPoolExecutor(streams) as pool:
+        list(pool.map(run, range(streams)))
+    return found
 
 
 class Encoder:
@@ -44,16 +94,9 @@ class Encoder:
         self.model = model
         self._batch = batch
         self._shape = (spec.height, spec.width, 3)
-        options: dict[str, object] = {
-            "INFERENCE_PRECISION_HINT": PRECISION,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-        }
         try:
-            core = ov.Core()
-            graph = core.read_model(model.folder / SAVED_MODEL)
-            graph.reshape([batch, *self._shape])
-            self._compiled = core.compile_model(graph, "CPU", options)
+            graph = ov.Core().read_model(model.folder / SAVED_MODEL)
+            self._compiled = compile_graph(graph, (batch, *self._shape), "LATENCY", threads)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1]
             raise ArtefactError(f"{model.folder}: OpenVINO cannot run it: {line}") from error

@@ -272,3 +272,23 @@ def test_a_folder_that_is_not_there_or_holds_no_pictures_is_said(
 
 def test_works_come_in_the_same_order_whatever_the_disk_says(root: Path) -> None:
     assert names(root) == sorted(names(root))
+
+
+def test_a_manifest_that_disagrees_with_folders_counts_and_is_said(root: Path) -> None:
+    (root / "manifest.csv").write_text("path,class\na/deeper/2.png,b\nb/1.png,b\n")
+    found = read_collection(root)
+    assert [work.label for work in found.works] == ["a", "b", "b", "b"]
+    assert found.warnings == [
+        "manifest.csv and folders disagree on the class of 1 works, the first a/deeper/2.png: b, "
+        "folder a; manifest.csv counts"
+    ]
+
+
+def test_an_empty_class_is_said(tmp_path: Path, picture: Path) -> None:
+    for name in ("train/a/deep/1.png", "train/b/2.png", "test/a/3.png"):
+        put(tmp_path / "art" / name, picture)
+    (tmp_path / "art" / "train" / "c" / "deep").mkdir(parents=True)
+    (tmp_path / "art" / "test" / "b").mkdir()
+    (tmp_path / "art" / "test" / ".hidden").mkdir()
+    found = read_collection(tmp_path / "art")
+    assert found.warnings == ["class folders without a picture: 2, the first train/c"]

@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from index.space.errors import BadInput
 from training.backbones import block_of
-from training.network import backbone_layers, build_network, freeze, seeded_backbone, tail
+from training.network import (
+    backbone_layers,
+    build_network,
+    embedding,
+    freeze,
+    parts_of,
+    seeded_backbone,
+    tail,
+)
 from training.prefix_cache import cache_prefix
 from training.presets import load_preset
 
@@ -46,22 +56,59 @@ def test_a_cut_outside_the_network_is_refused(network, wrong):
         freeze(network, wrong)
 
 
-def test_the_tail_behind_the_cache_is_the_whole_network(network, tmp_path):
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    whole = tail(network, freeze(network, 0))
-    for start in (None, "block7"):
+@pytest.mark.parametrize(
+    ("preset", "starts"),
+    [("recommended", (None, "block7")), ("artkin", (None, "block4", "block6", "block6c"))],
+)
+def test_the_tail_behind_the_cache_is_the_whole_network(preset, starts, tmp_path):
+    recipe = load_preset(preset, size=64)
+    parts = parts_of(recipe.as_dict())
+    network = build_network(recipe, seeded_backbone(recipe), classes=3)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    whole = tail(network, freeze(network, 0), parts)
+    expected = [whole.predict_on_batch(pixels)[1], whole.predict_on_batch(pixels[:, :, ::-1])[1]]
+    for start in starts:
         cut = freeze(network, start)
-        views = cache_prefix(network, cut.output, pixels, True, tmp_path / f"{start}.f16")
-        rows = np.arange(5)
-        mirrored = np.array([False, True, False, True, True])
-        _, embeddings = tail(network, cut).predict_on_batch(views.batch(rows, mirrored))
-        shown = pixels.copy()
-        shown[mirrored] = shown[mirrored, :, ::-1]
-        _, expected = whole.predict_on_batch(shown)
-        assert (embeddings * expected).sum(axis=1).min() > 0.9999  # float16 in between
-        assert (embeddings[1] * embeddings[0]).sum() < 0.9999  # and not one vector for all
+        prefix = keras.Model(network.input, cut.frozen)
+        views = cache_prefix(prefix, pixels, tmp_path / f"{start}.f16", 2, np.arange(5))
+        behind = tail(network, cut, parts)
+        _, plain = behind.predict_on_batch(views.plain(np.arange(5)))
+        assert (plain * expected[0]).sum(axis=1).min() > 0.9999  # float16 in between
+        assert (plain[1] * plain[0]).sum() < 0.9999  # and not one vector for all
+        _, varied = behind.predict_on_batch(views.varied(np.arange(5), np.random.default_rng(1)))
+        nearest = np.stack([(varied * view).sum(axis=1) for view in expected])
+        assert nearest.max(axis=0).min() > 0.9999
+        assert set(nearest.argmax(axis=0)) == {0, 1}  # some mirrored, some not
+
+
+def test_the_embedding_s_parts_are_weighted_by_their_share_of_the_score():
+    recipe = load_preset("artkin", size=64)
+    parts = parts_of(recipe.as_dict())
+    assert [(part.name, part.width, part.weight) for part in parts] == [
+        ("style", 256, 0.55),
+        ("work", 256, 0.45),
+    ]
+    network = build_network(recipe, seeded_backbone(recipe), classes=3)
+    served = keras.Model(network.input, embedding(network, parts))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    vectors = served.predict_on_batch(pixels)
+    np.testing.assert_allclose((vectors[:, :256] ** 2).sum(axis=1), 0.55, rtol=1e-5)
+    np.testing.assert_allclose((vectors[:, 256:] ** 2).sum(axis=1), 0.45, rtol=1e-5)
 
 
 def test_every_weight_of_the_backbone_belongs_to_a_block(network):
     assert {block_of(layer.name) for layer in backbone_layers(network)} >= {"stem", "top"}
+
+
+def test_pooled_blocks_are_the_statistics_of_their_activations():
+    """Of block 6: four depthwise activations' means, the output's means and its deviations."""
+    recipe = dataclasses.replace(load_preset("artkin", size=64), pooled=("block6",))
+    network = build_network(recipe, seeded_backbone(recipe), classes=3)
+    taps = [f"block6{unit}_activation" for unit in "abcd"]
+    *activations, output, pooled = keras.Model(
+        network.input,
+        [network.get_layer(name).output for name in (*taps, "block6d_add", "pool")],
+    ).predict_on_batch(np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8))
+    expected = [tensor.mean(axis=(1, 2)) for tensor in (*activations, output)]
+    expected.append(np.sqrt(output.var(axis=(1, 2)) + 1e-6))
+    np.testing.assert_allclose(pooled, np.concatenate(expected, axis=1), rtol=1e-4, atol=1e-5)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from index.space.errors import BadInput
 from training.recipe import Recipe
 
-PRESETS = ("recommended", "seed")
+PRESETS = ("artkin", "recommended", "seed")
 
 
 def load_preset(

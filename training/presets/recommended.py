@@ -26,7 +26,7 @@ def recipe(backbone: str) -> Recipe:
         dimension=256,
         batch_norm=True,
         dropout=0.2,
-        mirror=True,
+        views=2,
         batch=32,
         phases=(
             Phase(10, 1e-3, None, "warmup_cosine", patience=3),

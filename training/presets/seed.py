@@ -28,7 +28,7 @@ def recipe(backbone: str) -> Recipe:
         dimension=128,
         batch_norm=False,
         dropout=0.2,
-        mirror=False,
+        views=1,
         batch=32,
         phases=(
             Phase(epochs=3, learning_rate=1e-3, unfreeze_from=None),

@@ -1,0 +1,78 @@
+"""What the two parts of the embedding are trained for, and the classifier that goes with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.recipe import Margin
+
+Loss = Callable[[Any, Any], Any]
+
+
+@keras.saving.register_keras_serializable("artkin")
+class CosineClasses(keras.layers.Dense):  # type: ignore[misc]
+    """Cosines of embeddings (n, d) to one direction a class: (n, classes), from -1 to 1."""
+
+    def __init__(self, units: int, **options: Any) -> None:
+        super().__init__(units, use_bias=options.pop("use_bias", False), **options)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Both sides normalised, then multiplied."""
+        del training
+        directions = keras.ops.normalize(self.kernel, axis=0)
+        return keras.ops.matmul(keras.ops.normalize(inputs, axis=-1), directions)
+
+
+def style_loss(margin: Margin | None) -> Loss:
+    """Loss of (classes' codes (n,), classifier's outputs (n, classes)), one number a work."""
+
+    def loss(codes: Any, outputs: Any) -> Any:
+        if margin is not None:
+            right = keras.ops.one_hot(keras.ops.reshape(codes, (-1,)), outputs.shape[-1])
+            outputs = margin.scale * (outputs - margin.margin * right)
+        return keras.losses.sparse_categorical_crossentropy(codes, outputs, from_logits=True)
+
+    return loss
+
+
+def work_loss(targets: NDArray[np.float32], temperature: float) -> Loss:
+    """Loss of (rows of `targets` (n,), unit-norm work parts (n, d)): each must be nearer to its own
+    target than to any other's (InfoNCE, van den Oord et al., arXiv:1807.03748, against all).
+
+    Args:
+        targets: float32 (works, d), unit norm.
+    """
+    table = keras.ops.convert_to_tensor(targets.T)
+
+    def loss(rows: Any, parts: Any) -> Any:
+        cosines = keras.ops.matmul(parts, table) / temperature
+        return keras.losses.sparse_categorical_crossentropy(rows, cosines, from_logits=True)
+
+    return loss
+
+
+def work_targets(features: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    """What the work part learns: features standardised, reduced by PCA and half whitened.
+
+    Half: component i is divided by the square root of its deviation, between plain PCA, which
+    the few largest rule, and whitening, which lifts noise to their height.
+
+    Args:
+        features: (works, channels), pooled features of the untrained backbone.
+
+    Returns:
+        float32 (works, dimension), unit norm; with fewer works or channels than `dimension` the
+        rest is zero.
+    """
+    standard = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-3)
+    values, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
+    largest = slice(None, -1 - min(dimension, len(features) - 1), -1)
+    values, vectors = values[largest], vectors[:, largest]
+    reduced = standard @ (vectors * np.maximum(values, 1e-12) ** -0.25)
+    reduced /= np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
+    return np.pad(reduced, ((0, 0), (0, dimension - reduced.shape[1]))).astype(np.float32)

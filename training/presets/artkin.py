@@ -1,0 +1,32 @@
+"""Two parts in one embedding: the style, and the work itself.
+
+artkin train DATA --preset artkin
+"""
+
+from __future__ import annotations
+
+from training.backbones import size_of
+from training.recipe import Margin, Phase, Recipe, Work
+
+
+def recipe(backbone: str) -> Recipe:
+    """Style from the middle blocks by a margin softmax, the work from the untrained features."""
+    return Recipe(
+        name="artkin",
+        backbone=backbone,
+        size=size_of(backbone),
+        dimension=256,
+        batch_norm=True,
+        dropout=0.5,
+        views=10,
+        batch=64,
+        margin=Margin(margin=0.9, scale=16.0),
+        work=Work(dimension=256, weight=0.45, temperature=0.07, loss_weight=1.0),
+        pooled=("block4", "block5", "block6"),
+        hidden=1024,
+        phases=(
+            Phase(30, 1e-3, None, "warmup_cosine"),
+            Phase(6, 2e-4, "block6", "warmup_cosine", average=0.99),
+            Phase(4, 1e-4, 0, "warmup_cosine", average=0.99),
+        ),
+    )
