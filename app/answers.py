@@ -68,16 +68,19 @@ class Neighbour(Work):
     """A work near a query.
 
     Args:
-        rank: 1 is the nearest.
+        rank: copies of the query first, then the nearest.
         score: cosine with the query, to six digits.
+        copy_of_query: the same work (another scan, a crop, a photograph of it) and not one that is
+            alike; how often that is wrong stands in the model's manifest.
     """
 
     rank: int
     score: float
+    copy_of_query: bool
 
 
 class Neighbours(Versions):
-    """The nearest works, nearest first; fewer than asked for where fewer exist."""
+    """The same work's pictures, then the nearest; fewer than asked for where fewer exist."""
 
     results: list[Neighbour]
 

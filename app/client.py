@@ -124,8 +124,9 @@ def _table(answer: Neighbours) -> Table:
     for name in ("rank", "score", "title", "artist", "date", "class", "id"):
         table.add_column(name, overflow="fold", no_wrap=name in ("rank", "score"))
     for work in answer.results:
-        colour = " (black and white)" if work.greyscale else ""
-        cells = (work.title + colour, work.artist, work.date, work.label, work.id)
+        marks = " (same work)" if work.copy_of_query else ""
+        marks += " (black and white)" if work.greyscale else ""
+        cells = (work.title + marks, work.artist, work.date, work.label, work.id)
         # Text, not str: brackets in a title are not markup.
         texts = [Text(cell or "-") for cell in cells]
         table.add_row(str(work.rank), f"{work.score:.3f}", *texts)

@@ -84,18 +84,43 @@ class Serving:
         return {"index_version": self.release.id, "model_version": self.encoder.model.version}
 
     def _neighbours(self, query: Floats, k: int, without: Entry | None = None) -> Neighbours:
-        scores, rows = self.release.vectors.search(query, k + (without is not None))
-        entries = self.release.catalogue.by_rows(rows[0].tolist())
-        found = [
-            (entry, score)
-            for entry, score in zip(entries, scores[0].tolist(), strict=True)
-            if without is None or entry.id != without.id
-        ]
+        """Copies first, then the works alike."""
+        left_out = [] if without is None else [without.row]
+        copies = [row for row in self._copies(query, k + len(left_out)) if row not in left_out][:k]
+        wanted = k + len(left_out) + len(copies)
+        _, near = self.release.vectors.search(query, wanted)
+        alike = [row for row in near[0].tolist() if row not in (*left_out, *copies)]
+        rows = [*copies, *alike][:k]
+        scores = self.release.vectors.get(np.asarray(rows, np.int64)) @ query[0]
         results = [
-            Neighbour(rank=rank, score=round(score, 6), **describe(entry))
-            for rank, (entry, score) in enumerate(found[:k], start=1)
+            Neighbour(
+                rank=rank, score=round(score, 6), copy_of_query=row in copies, **describe(entry)
+            )
+            for rank, (row, score, entry) in enumerate(
+                zip(rows, scores.tolist(), self.release.catalogue.by_rows(rows), strict=True), 1
+            )
         ]
         return Neighbours(results=results, **self.versions())
+
+    def _copies(self, query: Floats, k: int) -> list[int]:
+        """Rows of the works of which the query is another picture, nearest first, at most k.
+
+        Only the part that knows the work asks: the query's other numbers are zero, so that the
+        index multiplies that part with its like and nothing else.
+        """
+        manifest = self.encoder.model.manifest
+        rule = manifest.copies
+        if rule is None:
+            return []
+        columns = manifest.columns(rule.part)
+        norm = float(np.linalg.norm(query[0, columns]))
+        asking = np.zeros_like(query)
+        asking[0, columns] = query[0, columns] / norm
+        scores, rows = self.release.vectors.search(asking, k)
+        # Works' parts have the norm that the query's has: the square root of the part's weight.
+        is_copy = scores[0] / norm >= rule.cosine
+        found: list[int] = rows[0][is_copy].tolist()
+        return found
 
 
 def load(model_folder: Path, release_folder: Path, before: Serving | None) -> Serving:

@@ -67,49 +67,68 @@ def same_work_recall(
     Raises:
         BadInput: no picture.
     """
+    return found_again(changed_vectors(pictures, encode, gallery.shape[1]), gallery, rows, same)
+
+
+def changed_vectors(pictures: Iterable[Image.Image], encode: Encode, dimension: int) -> Floats:
+    """Vectors of each picture as it is and of each perturbation of it.
+
+    Returns:
+        float32 (pictures, 1 + perturbations, dimension); NaN for one that is refused, which finds
+        nothing.
+    """
+    refused = np.full(dimension, np.nan, np.float32)
+    changes = PERTURBATIONS.values()
+    vectors = [
+        _embedded([picture, *(change(picture) for change in changes)], encode, refused)
+        for picture in pictures
+    ]
+    return np.array(vectors, np.float32).reshape(-1, 1 + len(PERTURBATIONS), dimension)
+
+
+def found_again(
+    vectors: Floats,
+    gallery: Floats,
+    rows: Sequence[int],
+    same: Sequence[object] | None = None,
+) -> Robustness:
+    """The same as `same_work_recall`, of vectors that `changed_vectors` gave."""
+    if not len(vectors):
+        raise BadInput("same-work recall needs a picture; received none")
     named = [str(one) for one in (range(len(gallery)) if same is None else same)]
     of_row = np.unique(named, return_inverse=True)[1]
-    found = [
-        _found_again(picture, encode, gallery, of_row == of_row[row])
-        for picture, row in zip(pictures, rows, strict=True)
-    ]
-    if not found:
-        raise BadInput("same-work recall needs a picture; received none")
-    hits = np.array(found, np.float64)
+    hits = np.zeros(vectors.shape[:2])
+    for number, (asking, row) in enumerate(zip(vectors, rows, strict=True)):
+        own, other = own_and_other(asking, gallery, of_row == of_row[row])
+        hits[number] = own > other
     columns = means(np.column_stack([hits, hits[:, 1:].mean(axis=1)]))
     names = [CONTROL, *PERTURBATIONS]
     return Robustness(
-        works=len(found),
+        works=len(hits),
         gallery=len(gallery),
         recall=columns[-1],
         by_perturbation=dict(zip(names, columns[:-1], strict=True)),
     )
 
 
-def _found_again(
-    picture: Image.Image, encode: Encode, gallery: Floats, own: NDArray[np.bool_]
-) -> list[bool]:
-    """Whether the picture as it is, and each perturbation of it, finds its work first."""
-    images = [picture, *(perturb(picture) for perturb in PERTURBATIONS.values())]
-    vectors = _embedded(images, encode)
-    nothing = np.zeros(gallery.shape[1], np.float32)
-    similarity = gallery @ np.stack([nothing if v is None else v for v in vectors]).T
-    others = similarity[~own].max(axis=0, initial=-np.inf)
-    found = similarity[own].max(axis=0) > others
-    return [vector is not None and bool(hit) for vector, hit in zip(vectors, found, strict=True)]
+def own_and_other(
+    asking: Floats, gallery: Floats, is_own: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Highest cosine of each vector with its own work and with another, both (n,)."""
+    similarity = gallery @ asking.T
+    return similarity[is_own].max(axis=0), similarity[~is_own].max(axis=0, initial=-np.inf)
 
 
-def _embedded(images: list[Image.Image], encode: Encode) -> list[Floats | None]:
-    """A vector a picture, None for one that is refused."""
+def _embedded(images: list[Image.Image], encode: Encode, refused: Floats) -> list[Floats]:
     try:
         return list(encode(images))
     except ImageRejected:
-        return [_embedded_alone(image, encode) for image in images]
+        return [_embedded_alone(image, encode, refused) for image in images]
 
 
-def _embedded_alone(image: Image.Image, encode: Encode) -> Floats | None:
+def _embedded_alone(image: Image.Image, encode: Encode, refused: Floats) -> Floats:
     try:
         alone: Floats = encode([image])[0]
     except ImageRejected:
-        return None
+        return refused
     return alone

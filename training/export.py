@@ -164,6 +164,7 @@ def _manifest(name: str, version: str, report: dict[str, Any]) -> ModelManifest:
         preprocessing=Preprocessing(height=recipe["size"], width=recipe["size"]),
         classes=report["classes"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        copies=test["same_work"]["copies"],
         report={
             key: test[key] for key in ("accuracy", "precision", "silhouette", "silhouette_cosine")
         }

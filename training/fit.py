@@ -191,7 +191,8 @@ class Fit:
             self.network.save(path)
         test = self.measure(current.measured, current.views, "test")
         served = keras.Model(self.network.input, embedding(self.network, self._parts))
-        found = same_work(self.dataset, compiled(served), test.embeddings)
+        work = slice(self.recipe.dimension, None) if self.recipe.work else None
+        found = same_work(self.dataset, compiled(served), test.embeddings, work)
         self._save_test(
             current.number,
             embeddings=test.embeddings,

@@ -108,7 +108,8 @@ function card(work) {
   const colour = work.greyscale ? "black and white" : null;
   const facts = [work.date, work.label?.replaceAll("_", " "), colour];
   set(".facts", facts.filter(Boolean).join(" · "));
-  set(".score", `${Math.round(share * 100)} % similar`);
+  const similar = `${Math.round(share * 100)} % similar`;
+  set(".score", work.copy_of_query ? `Same work, ${similar}` : similar);
   node.querySelector(".scale-part").style.setProperty("--share", share);
   node.querySelector(".picture").src = work.thumbnail;
   node.querySelector(".picture").alt = work.title;

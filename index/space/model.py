@@ -37,6 +37,30 @@ class Part(BaseModel):
     weight: float
 
 
+class CopyRule(BaseModel):
+    """When a picture is of the same work, and how often that is wrong.
+
+    Measured on changed pictures (`index/perturbations.py`) of test works among all test works.
+
+    Args:
+        part: of the embedding, whose cosine decides.
+        cosine: a copy has at least so much.
+        missed: share of the changed pictures whose own work was below it.
+        false_alarms: share of them for which another work was not.
+        asked: changed pictures.
+        among: works; a collection of more gives more chances to be wrong.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    part: str
+    cosine: float
+    missed: float
+    false_alarms: float
+    asked: int
+    among: int
+
+
 class ModelManifest(Manifest):
     """What a model says of itself.
 
@@ -49,6 +73,7 @@ class ModelManifest(Manifest):
         preprocessing: how a picture becomes the model's pixels.
         classes: the labels it was trained on, in the order of the classifier's outputs.
         created: UTC, ISO 8601.
+        copies: None where no part of the embedding tells a work from others of its style.
         report: the test metrics measured when it was exported.
     """
 
@@ -65,7 +90,21 @@ class ModelManifest(Manifest):
     preprocessing: Preprocessing
     classes: list[str]
     created: str
+    copies: CopyRule | None = None
     report: dict[str, float | None]
+
+    def columns(self, part: str) -> slice:
+        """Where a part is in the embedding.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        start = 0
+        for one in self.parts:
+            if one.name == part:
+                return slice(start, start + one.width)
+            start += one.width
+        raise KeyError(part)
 
 
 @dataclass(frozen=True)

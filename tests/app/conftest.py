@@ -132,13 +132,20 @@ def releases(tmp_path: Path, published: Path) -> Path:
     return Path(shutil.copytree(published, tmp_path / "releases", symlinks=True))
 
 
-def write_synthetic(releases: Path, model_folder: Path, works: int, classes: int = 4) -> str:
-    """A release of random vectors, for tests that need many works; returns its id."""
+def write_synthetic(
+    releases: Path,
+    model_folder: Path,
+    works: int,
+    classes: int = 4,
+    vectors: np.ndarray | None = None,
+) -> str:
+    """A release of given or of random vectors, for tests that need many; returns its id."""
     id_ = f"20990101T000000Z-{works:04x}"
     model = load_model(model_folder)
-    rng = np.random.default_rng(works)
-    vectors = rng.normal(size=(works, model.manifest.dimension)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    if vectors is None:
+        rng = np.random.default_rng(works)
+        vectors = rng.normal(size=(works, model.manifest.dimension)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     entries = [
         Entry(i, f"w{i}", f"w{i}.png", f"class{i % classes}", None, "", False, False, 9, 9)
         for i in range(works)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from index.space.errors import ArtefactError, BadInput
 from training import fit
@@ -21,6 +23,7 @@ from training.backbones import block_of
 from training.dataset import load_dataset
 from training.fit import Fit
 from training.network import STYLE, backbone_layers, build_network, seeded_backbone
+from training.recipe import Phase
 from training.train import train
 
 
@@ -220,3 +223,28 @@ def test_a_run_is_resumed_with_its_own_classes(tmp_path, painted, small_recipe, 
     (other / "manifest.csv").write_text(f"path,class\n{name},baroque\n")
     with pytest.raises(BadInput, match=rf"got another class, the first {name}"):
         train(other, small_recipe, run, resume=True)
+
+
+def test_on_a_gpu_the_batch_is_halved_until_it_fits(
+    tmp_path, painted, small_recipe, monkeypatch, capsys
+):
+    """A processor told to be a GPU whose memory holds 8 pictures: batches of 32 become 8."""
+    whole = keras.Model.train_on_batch
+    sizes = []
+
+    def limited(model, x, y):
+        sizes.append(len(x))
+        if len(x) > 8:
+            raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        return whole(model, x, y)
+
+    monkeypatch.setattr(fit, "on_gpu", lambda: True)
+    monkeypatch.setattr(keras.Model, "train_on_batch", limited)
+    recipe = dataclasses.replace(
+        small_recipe, phases=(Phase(1, 1e-3, None), Phase(0, 1e-3, 0), Phase(0, 1e-3, 0))
+    )
+    report = train(painted, recipe, tmp_path / "run")
+    assert sizes[:3] == [report["works"]["train"], 16, 8]  # fewer than 32
+    assert max(sizes[3:]) == 8
+    assert report["phases"][0]["epochs"][0]["steps"] == -(-report["works"]["train"] // 8)
+    assert "8 pictures a step: 32 do not fit" in capsys.readouterr().out

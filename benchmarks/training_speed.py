@@ -1,0 +1,100 @@
+"""An epoch of phases 1 and 2 from cached frozen layers against the same epoch from the pixels.
+
+    python benchmarks/training_speed.py examples/art_institute
+
+Preset `recommended`: phase 1 trains the head, phase 2 the backbone from block 7 on. Whole epochs,
+one of each kind in turn. Writes `benchmarks/results/training_speed.json`: the uncached epoch's time
+over the cached one's, median, least and most of the rounds, and what making the cache costs once, in
+uncached epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import keras
+import numpy as np
+
+from index.collection import read_collection
+from training.dataset import prepare_dataset
+from training.fit import Fit
+from training.network import Cut, build_network, freeze, seeded_backbone
+from training.prefix_cache import PixelViews, Views
+from training.presets import load_preset
+
+ROUNDS = 5
+STARTS = {"phase_1": None, "phase_2_block7": "block7"}
+
+
+def main() -> None:
+    """Measure and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    options = parser.parse_args()
+    recipe = load_preset("recommended")
+    with TemporaryDirectory() as folder:
+        dataset = prepare_dataset(read_collection(options.data), recipe.size, Path(folder))
+        backbone = seeded_backbone(recipe)
+        network = build_network(recipe, backbone, len(dataset.classes))
+        fit = Fit(network, backbone, dataset, recipe, Path(folder))
+        result: dict[str, Any] = {
+            "command": f"python benchmarks/training_speed.py {options.data}",
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "works": len(dataset.parts["train"]),
+            "rounds": ROUNDS,
+        }
+        for number, (name, start) in enumerate(STARTS.items(), 1):
+            result[name] = _phase(fit, number, start)
+    path = Path("benchmarks/results/training_speed.json")
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+
+
+def _phase(fit: Fit, number: int, start: str | None) -> dict[str, Any]:
+    phase = replace(fit.recipe.phases[number - 1], schedule="constant")
+    cut = freeze(fit.network, start)
+    began = time.monotonic()
+    cached = fit._views(cut, number)
+    caching = time.monotonic() - began
+    pixels = PixelViews(fit.dataset.pixels, fit.recipe.views)
+    kinds = {
+        "cached": (fit._compiled(cut, phase), cached),
+        "uncached": (fit._compiled(Cut(cut.block, [], cut.trainable), phase), pixels),
+    }
+    for model, views in kinds.values():
+        _epoch(fit, model, views)  # traced and warm
+    seconds: dict[str, list[float]] = {"cached": [], "uncached": []}
+    for _ in range(ROUNDS):
+        for kind, (model, views) in kinds.items():
+            began = time.monotonic()
+            _epoch(fit, model, views)
+            seconds[kind].append(time.monotonic() - began)
+    ratios = np.divide(seconds["uncached"], seconds["cached"])
+    return {
+        "uncached_over_cached": {
+            "median": float(np.median(ratios)),
+            "least": float(ratios.min()),
+            "most": float(ratios.max()),
+        },
+        "cache_in_uncached_epochs": caching / float(np.median(seconds["uncached"])),
+    }
+
+
+def _epoch(fit: Fit, model: keras.Model, views: Views) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(fit.dataset.parts["train"])
+    for start in range(0, len(rows), fit.recipe.batch):
+        chosen = rows[start : start + fit.recipe.batch]
+        model.train_on_batch(views.varied(chosen, rng), fit.dataset.labels[chosen])
+
+
+if __name__ == "__main__":
+    main()
