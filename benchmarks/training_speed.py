@@ -4,8 +4,8 @@
 
 Preset `recommended`: phase 1 trains the head, phase 2 the backbone from block 7 on. Whole epochs,
 one of each kind in turn. Writes `benchmarks/results/training_speed.json`: the uncached epoch's time
-over the cached one's, median, least and most of the rounds, and what making the cache costs once, in
-uncached epochs.
+over the cached one's, median, least and most of the rounds, and what making the cache costs once,
+in uncached epochs.
 """
 
 from __future__ import annotations
