@@ -62,13 +62,13 @@ def class_count(document: Document) -> int | None:
     return len(items(document, "classes")) or None
 
 
-def phases(document: Document) -> list[Document]:
+def phases(document: Document) -> list[dict[str, Any]]:
     """The phases that were trained, in order."""
-    found = [phase for phase in items(document, "phases") if isinstance(phase, Mapping)]
+    found = [phase for phase in items(document, "phases") if isinstance(phase, dict)]
     return [phase for phase in found if not phase.get("skipped")]
 
 
-def phases_before(document: Document, phase: Document) -> list[Document]:
+def phases_before(document: Document, phase: Document) -> list[dict[str, Any]]:
     """The trained phases before one."""
     found = phases(document)
     return found[: next((i for i, other in enumerate(found) if other is phase), 0)]

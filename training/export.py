@@ -39,8 +39,8 @@ from index.space.model import (
 from index.space.preprocessing import Preprocessing
 from training.dataset import load_dataset
 from training.network import EMBEDDING
+from training.report import REPORT
 from training.state import reading
-from training.train import REPORT
 
 _BATCHES = (1, 7)
 
