@@ -287,11 +287,12 @@ def hubness(document: Document) -> Finding | None:
     told = f"; one of them is among the nearest ten of {most} others" if most is not None else ""
     return Finding(
         "hubness",
-        "problem",
+        "note",
         None,
         f"The embedding has hubs: a few works are found by very many others{told}.",
         {"skewness": skewness, "most": most, "never": never},
-        "Centre the vectors, or put BatchNormalization after pooling.",
+        "Look whether the works found so often are of one kind; centring the vectors takes hubs "
+        "away.",
     )
 
 

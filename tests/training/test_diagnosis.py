@@ -179,7 +179,7 @@ def test_after_a_later_preset_the_next_experiment_is_what_its_findings_ask_for()
         ("phases.2.embedding.effective_rank", 4.0, ("collapse", "problem", 3)),
         ("phases.0.embedding.norm_of_mean", 0.98, ("collapse", "problem", 1)),
         ("phases.2.embedding.norm_min", 0.0, ("collapse", "problem", 3)),
-        ("phases.2.embedding.hubness_skewness", 2.5, ("hubness", "problem", None)),
+        ("phases.2.embedding.hubness_skewness", 2.5, ("hubness", "note", None)),
         ("phases.2.test.parts.style.silhouette_cosine", 0.1, ("low_silhouette", "problem", None)),
         ("phases.2.test.same_work.recall_at_1", 0.5, ("work_forgotten", "problem", 3)),
         ("untrained.same_work.recall_at_1", 0.999, ("work_forgotten", "problem", 3)),

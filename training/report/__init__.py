@@ -20,7 +20,7 @@ from training.diagnosis import diagnose
 from training.document import count, final, phases
 from training.health import health
 from training.report.page import render
-from training.report.tested import Tested, load_tested
+from training.report.tested import WorksTested, load_tested
 from training.state import load_state, reading
 
 RUN, REPORT, PAGE = "run.json", "report.json", "report.html"
@@ -101,7 +101,7 @@ def _report_so_far(folder: Path, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _add_health(document: dict[str, Any], folder: Path, dataset: Dataset) -> Tested:
+def _add_health(document: dict[str, Any], folder: Path, dataset: Dataset) -> WorksTested:
     """Put `embedding` into each phase; return the test works under the final model."""
     untrained = load_tested(folder, 0, dataset)
     before = document.get("untrained")

@@ -32,6 +32,7 @@ from training.report.plots import (
     colour,
     drawn_works,
     learning_curves,
+    line_styles,
     maps,
     marker,
     why_no_maps,
@@ -39,7 +40,7 @@ from training.report.plots import (
 from training.report.tested import (
     Asked,
     K,
-    Tested,
+    WorksTested,
     ask,
     confusion,
     drawn,
@@ -53,7 +54,7 @@ _THUMBNAIL, _QUALITY = 64, 70
 _CONFUSION_CLASSES = 30
 
 
-def render(document: Document, dataset: Dataset, tested: Tested, *, under_way: bool) -> str:
+def render(document: Document, dataset: Dataset, tested: WorksTested, *, under_way: bool) -> str:
     """The page's HTML, all in one: scripts, styles and pictures.
 
     Args:
@@ -64,23 +65,26 @@ def render(document: Document, dataset: Dataset, tested: Tested, *, under_way: b
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters["figure"] = figure
+    environment.filters |= {"figure": figure, "breakable": _breakable}
     thumbnail = _thumbnails(dataset)
     reason = why_no_maps(tested.embeddings)
+    classes = _classes(document, dataset.classes, tested.phase)
     asked = ask(tested)
     curves = learning_curves(document)
     mapped = {} if reason else maps(tested, thumbnail, dataset.classes)
     # Of one call, since maps share their works.
-    script, places = components({**curves, **mapped}, wrap_script=False)
+    plots = {**curves, **mapped}
+    script, places = components(plots, wrap_script=False) if plots else ("", {})
     errors = [a for a in asked if any(a.wrong)]
     return environment.get_template("page.html").render(
         document=document,
         under_way=under_way,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  ours
-        scripts=[Markup(text) for text in _scripts()],  # noqa: S704  Bokeh's
+        scripts=[Markup(text) for text in _scripts(plots)],  # noqa: S704  Bokeh's
         recipe=_recipe(document),
         numbers=_numbers(document),
         curves=list(curves),
+        lines={title: line_styles(title) for title in curves},
         maps=list(mapped),
         places={name: Markup(place) for name, place in places.items()},  # noqa: S704  Bokeh's
         plot_script=Markup(script),  # noqa: S704  Bokeh's
@@ -94,11 +98,20 @@ def render(document: Document, dataset: Dataset, tested: Tested, *, under_way: b
         error_count=len(errors),
         asked_count=len(asked),
         neighbours=[_shown(a, tested, thumbnail) for a in drawn(asked, tested)],
-        classes=_classes(document, dataset.classes, tested.phase),
+        classes=classes,
+        has_ceiling=any(row["ceiling"] is not None for row in classes),
     )
 
 
-def _scripts() -> list[str]:
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
+def _scripts(plots: dict[str, Any]) -> list[str]:
+    """BokehJS, where there is anything to plot."""
+    if not plots:
+        return []
     return Resources(mode="inline", components=["bokeh"]).js_raw
 
 
@@ -186,7 +199,7 @@ def _legend(classes: list[str]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _confusion(tested: Tested, classes: list[str]) -> dict[str, Any] | None:
+def _confusion(tested: WorksTested, classes: list[str]) -> dict[str, Any] | None:
     matrix = confusion(tested, classes)
     if matrix is None:
         return None
@@ -202,7 +215,7 @@ def _confusion(tested: Tested, classes: list[str]) -> dict[str, Any] | None:
     }
 
 
-def _shown(asked: Asked, tested: Tested, thumbnail: Callable[[int], str]) -> dict[str, Any]:
+def _shown(asked: Asked, tested: WorksTested, thumbnail: Callable[[int], str]) -> dict[str, Any]:
     """A query and its answers as the page shows them."""
     works = [
         {

@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from training.document import Document, items, number, phases
-from training.report.tested import Tested
+from training.report.tested import WorksTested
 
 WORKS = 2000  # drawn at most: a browser stays quick, and the page below 15 MB
 FEWEST = 8
@@ -37,15 +37,20 @@ MARKERS = {
     "star": "★",
 }
 _TOOLTIP = """
-<div class="work" style="max-width: 15rem; overflow-wrap: anywhere; font: 13px/1.4 sans-serif">
+<div class="thumb" style="max-width: 15rem; overflow-wrap: anywhere; font: 13px/1.4 sans-serif">
 <img src="@thumb" width="96" height="96" alt="" style="display: block; margin-bottom: 4px">
 <b>@label</b><br>@name<br>@said</div>
 """
-_LINES = {
-    "validation_accuracy": ("accuracy", "solid"),
-    "validation_precision_at_5": ("Precision@5", "dashed"),
-    "loss": ("loss, training", "solid"),
-    "validation_loss": ("loss, validation", "dashed"),
+# Plot -> epochs' measurements -> name and line.
+_CURVES = {
+    "accuracy": {
+        "validation_accuracy": ("accuracy on validation works", "solid"),
+        "validation_precision_at_5": ("Precision@5 on validation works", "dashed"),
+    },
+    "loss": {
+        "loss": ("loss on training works", "solid"),
+        "validation_loss": ("loss on validation works", "dashed"),
+    },
 }
 Plane = NDArray[np.float64]
 
@@ -78,7 +83,9 @@ def drawn_works(works: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(_SEED).choice(works, WORKS, replace=False))
 
 
-def maps(tested: Tested, thumbnail: Callable[[int], str], classes: list[str]) -> dict[str, Any]:
+def maps(
+    tested: WorksTested, thumbnail: Callable[[int], str], classes: list[str]
+) -> dict[str, Any]:
     """Plots by the method's name."""
     shown = drawn_works(len(tested))
     embeddings = tested.embeddings[shown]
@@ -104,19 +111,18 @@ def maps(tested: Tested, thumbnail: Callable[[int], str], classes: list[str]) ->
 
 def learning_curves(document: Document) -> dict[str, Any]:
     """Plots of accuracy and of loss over all epochs, a line a phase."""
-    found: dict[str, Any] = {}
-    for title, names in {
-        "accuracy": ("validation_accuracy", "validation_precision_at_5"),
-        "loss": ("loss", "validation_loss"),
-    }.items():
-        plot = _curves(document, names)
-        if plot.renderers:
-            found[title] = plot
-    return found
+    found = {title: _curves(document, title) for title in _CURVES}
+    return {title: plot for title, plot in found.items() if plot.renderers}
+
+
+def line_styles(title: str) -> list[tuple[str, str, str]]:
+    """Name, colour and "solid" or "dashed" of a plot's lines."""
+    styles = _CURVES[title].values()
+    return [(name, colour(code, 2), dash) for code, (name, dash) in enumerate(styles)]
 
 
 def _map(name: str, source: ColumnDataSource) -> Any:
-    plot = _figure(height=440, tools="pan,wheel_zoom,box_zoom,box_select,tap,reset")
+    plot = _figure(height=400, tools="pan,wheel_zoom,box_zoom,box_select,tap,reset")
     plot.scatter(
         f"{name} 1",
         f"{name} 2",
@@ -135,45 +141,41 @@ def _map(name: str, source: ColumnDataSource) -> Any:
     return plot
 
 
-def _curves(document: Document, names: tuple[str, str]) -> Any:
-    plot = _figure(height=300, tools="pan,wheel_zoom,box_zoom,reset")
-    plot.xaxis.axis_label = "epoch, all phases one after the other"
+def _curves(document: Document, title: str) -> Any:
+    plot = _figure(height=280, tools="pan,wheel_zoom,box_zoom,reset")
+    plot.xaxis.axis_label = "epoch, phase after phase"
+    plot.yaxis.axis_label = title
     plot.xaxis.ticker.min_interval = 1
     before = 0
     for phase in phases(document):
         epochs = items(phase, "epochs")
-        for name in names:
-            title, dash = _LINES[name]
+        for measure, style in zip(_CURVES[title], line_styles(title), strict=True):
             points = [
-                (before + n, value, n, f"phase {phase.get('phase')}", title)
-                for n, value in enumerate((number(epoch, name) for epoch in epochs), start=1)
+                (before + n, value, n, f"phase {phase.get('phase')}", style[0])
+                for n, value in enumerate((number(epoch, measure) for epoch in epochs), start=1)
                 if value is not None
             ]
             if points:
-                _line(plot, points, title, dash, names.index(name))
+                _line(plot, points, *style[1:])
         before += len(epochs)
     if plot.renderers:
         plot.add_tools(HoverTool(tooltips=[("@phase, epoch @epoch", "@title @value{0.000}")]))
-        plot.legend.location = "right"
-        plot.add_layout(plot.legend[0], "above")
-        plot.legend.orientation = "horizontal"
     return plot
 
 
-def _line(plot: Any, points: list[tuple[Any, ...]], title: str, dash: str, code: int) -> None:
-    x, value, epoch, phase, title_ = (list(column) for column in zip(*points, strict=True))
-    source = ColumnDataSource(
-        {"x": x, "value": value, "epoch": epoch, "phase": phase, "title": title_}
-    )
-    hue = colour(code, 2)
+def _line(plot: Any, points: list[tuple[Any, ...]], hue: str, dash: str) -> None:
+    names = ("x", "value", "epoch", "phase", "title")
+    columns = zip(*points, strict=True)
+    source = ColumnDataSource({n: list(c) for n, c in zip(names, columns, strict=True)})
     plot.line("x", "value", source=source, color=hue, line_dash=dash, line_width=2)
-    plot.scatter("x", "value", source=source, color=hue, size=6, legend_label=title)
+    plot.scatter("x", "value", source=source, color=hue, size=6)
 
 
 def _figure(height: int, tools: str) -> Any:
     plot = figure(height=height, sizing_mode="stretch_width", tools=tools)
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
+    plot.toolbar_location = "above"
     plot.axis.minor_tick_line_color = None
     return plot
 

@@ -20,7 +20,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Tested:
+class WorksTested:
     """Args:
     phase: 0 for the untrained features.
     names, labels: of the test works.
@@ -62,7 +62,7 @@ class Asked:
         return sum(c for c, wrong in zip(self.cosines, self.wrong, strict=True) if wrong)
 
 
-def load_tested(folder: Path, phase: int, dataset: Dataset) -> Tested:
+def load_tested(folder: Path, phase: int, dataset: Dataset) -> WorksTested:
     """What training saved of the test works after a phase.
 
     Raises:
@@ -78,10 +78,10 @@ def load_tested(folder: Path, phase: int, dataset: Dataset) -> Tested:
         if embeddings.ndim != 2 or len(lengths) != 1 or not np.isfinite(embeddings).all():
             raise ValueError("its arrays disagree")
         rows = np.array([places[name] for name in names], np.int64)
-    return Tested(phase, names, labels, rows, embeddings, predicted)
+    return WorksTested(phase, names, labels, rows, embeddings, predicted)
 
 
-def ask(tested: Tested) -> list[Asked]:
+def ask(tested: WorksTested) -> list[Asked]:
     """Every test work, or a sample of very many, asks for the others."""
     works = len(tested)
     queries = sample(works, works)
@@ -100,7 +100,7 @@ def most_confident_errors(asked: list[Asked]) -> list[Asked]:
     return sorted((a for a in asked if any(a.wrong)), key=lambda a: -a.confidence)[:ERRORS]
 
 
-def drawn(asked: list[Asked], tested: Tested) -> list[Asked]:
+def drawn(asked: list[Asked], tested: WorksTested) -> list[Asked]:
     """Queries drawn at random by a fixed seed, as many of each class as there is room for."""
     order = np.random.default_rng(_SEED).permutation(len(asked))
     turns: dict[str, int] = {}
@@ -113,7 +113,7 @@ def drawn(asked: list[Asked], tested: Tested) -> list[Asked]:
     return [item[2] for item in sorted(chosen, key=lambda item: (item[1], item[0]))]
 
 
-def confusion(tested: Tested, classes: list[str]) -> NDArray[np.int64] | None:
+def confusion(tested: WorksTested, classes: list[str]) -> NDArray[np.int64] | None:
     """Works by class (rows) and by the class the classifier gave them (columns)."""
     if tested.predicted is None:
         return None
