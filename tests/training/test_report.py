@@ -144,6 +144,21 @@ def test_a_report_with_holes_has_a_page_all_the_same(copied):
     assert set(report["data"]["by_class"]) == {"baroque", "cubism", "ukiyo_e"}
 
 
+def test_a_run_that_trained_nothing_shows_the_untrained_features(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(20, 4))
+    folder = made_up(tmp_path / "run", [f"{n}" for n in range(20)], ["x", "y"] * 10, vectors)
+    skipped = {"phases": [{"phase": 1, "skipped": True, "kept": False}], "kept_phase": None}
+    (folder / "report.json").write_text(json.dumps(skipped))
+    assert write_report(folder)["summary"] == ["Phase 1 was skipped."]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "by the untrained features" in page
+    assert "Confusion" not in page
+
+
+def test_a_single_test_work_has_a_page(tmp_path):
+    write_report(made_up(tmp_path / "run", ["a"], ["x"], np.ones((1, 4))))
+
+
 def test_few_works_or_equal_vectors_have_no_maps_and_say_why(tmp_path):
     few = made_up(tmp_path / "few", list("abcd"), list("xxyy"), np.eye(4))
     write_report(few)

@@ -8,7 +8,13 @@ fixed. Colours of axes and grounds come from the page's style sheet (`--bk-...`)
 
 from __future__ import annotations
 
+import atexit
+import importlib.util
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -197,6 +203,7 @@ def _tsne(embeddings: NDArray[np.float32]) -> Plane:
 
 
 def _umap(embeddings: NDArray[np.float32]) -> Plane:
+    _let_numba_compile()
     from umap import UMAP  # noqa: PLC0415  compiles for seconds when it is imported
 
     works = len(embeddings)
@@ -206,6 +213,20 @@ def _umap(embeddings: NDArray[np.float32]) -> Plane:
         n_neighbors=min(15, works - 1), metric="cosine", init=init, random_state=_SEED, n_jobs=1
     )
     return _plane(method, embeddings)
+
+
+def _let_numba_compile() -> None:
+    """Numba, below UMAP, refuses to work where it cannot write the code that it compiles: beside
+    the package, which a container or a system's Python does not allow."""
+    import numba  # noqa: PLC0415
+
+    package = importlib.util.find_spec("umap")
+    if numba.config.CACHE_DIR or package is None or package.origin is None:
+        return
+    if not os.access(Path(package.origin).parent, os.W_OK):
+        # A folder of this process alone: what is in it is run.
+        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="numba-")
+        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
 
 
 def _plane(method: Any, embeddings: NDArray[Any]) -> Plane:
