@@ -155,6 +155,16 @@ def test_a_run_that_trained_nothing_shows_the_untrained_features(tmp_path):
     assert "Confusion" not in page
 
 
+def test_of_many_classes_the_confused_are_listed_and_not_tabled(tmp_path):
+    labels = [f"class {n:02}" for n in range(35)] * 2
+    vectors = np.random.default_rng(0).normal(size=(70, 8))
+    folder = made_up(tmp_path / "run", [f"{n}" for n in range(70)], labels, vectors)
+    write_report(folder)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Most often confused" in page
+    assert 'class="confusion"' not in page
+
+
 def test_a_single_test_work_has_a_page(tmp_path):
     write_report(made_up(tmp_path / "run", ["a"], ["x"], np.ones((1, 4))))
 

@@ -68,6 +68,7 @@ def render(document: Document, dataset: Dataset, tested: WorksTested, *, under_w
     environment.filters |= {"figure": figure, "breakable": _breakable}
     thumbnail = _thumbnails(dataset)
     reason = why_no_maps(tested.embeddings)
+    numbers = _numbers(document)
     classes = _classes(document, dataset.classes, tested.phase)
     asked = ask(tested)
     curves = learning_curves(document)
@@ -82,7 +83,8 @@ def render(document: Document, dataset: Dataset, tested: WorksTested, *, under_w
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  ours
         scripts=[Markup(text) for text in _scripts(plots)],  # noqa: S704  Bokeh's
         recipe=_recipe(document),
-        numbers=_numbers(document),
+        numbers=numbers,
+        has_style=any(row["style"] is not None for row in numbers),
         curves=list(curves),
         lines={title: line_styles(title) for title in curves},
         maps=list(mapped),
@@ -173,6 +175,7 @@ def _numbers(document: Document) -> list[dict[str, Any]]:
             "low": number(test, "measures", f"precision_at_{K}", "low"),
             "high": number(test, "measures", f"precision_at_{K}", "high"),
             "silhouette": number(test, "silhouette"),
+            "style": number(test, "parts", "style", "silhouette_cosine"),
             "same_work": number(test, "same_work", "recall_at_1"),
             "health": {
                 key: number(phase, "embedding", key)

@@ -133,7 +133,7 @@ def _map(name: str, source: ColumnDataSource) -> Any:
         f"{name} 1",
         f"{name} 2",
         source=source,
-        size=8,
+        size=7,
         marker="marker",
         color="colour",
         fill_alpha=0.75,
