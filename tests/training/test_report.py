@@ -51,6 +51,7 @@ def made_up(folder: Path, names: list[str], labels: list[str], embeddings: np.nd
     )
     epochs = [{"epoch": n, "validation_accuracy": n / 10, "loss": 1 / n} for n in (1, 2, 3)]
     phase = {"phase": 1, "trained_from": "head", "kept": True, "epochs": epochs}
+    phase["test"] = {"accuracy": 0.5}
     report = {"classes": classes, "phases": [phase], "kept_phase": 1}
     (folder / "report.json").write_text(json.dumps(report))
     return folder
