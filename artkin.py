@@ -21,6 +21,7 @@ from index.space.errors import ArtkinError
 COMMANDS = {
     "check": ("index.check", "look a collection over before training or indexing it"),
     "train": ("training.train", "fine-tune an embedding model on a collection, in three phases"),
+    "report": ("training.report", "say what a training run did and what to try next, as a page"),
     "export": ("training.export", "write a training run's best model as a SavedModel"),
     "index": ("index.build", "embed a collection into a new release"),
     "publish": ("index.publish", "verify a release and make it the one that is served"),

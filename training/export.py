@@ -38,8 +38,8 @@ from index.space.model import (
 from index.space.preprocessing import Preprocessing
 from training.dataset import load_dataset
 from training.network import embedding, parts_of
+from training.report import REPORT
 from training.state import reading
-from training.train import REPORT
 
 _BATCHES = (1, 7)
 

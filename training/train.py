@@ -23,9 +23,8 @@ from training.inference import on_gpu
 from training.network import build_network, seeded_backbone
 from training.presets import PRESETS, load_preset
 from training.recipe import Recipe
+from training.report import REPORT, RUN, write_report
 from training.state import reading
-
-RUN, REPORT = "run.json", "report.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +107,7 @@ def train(
         "seconds": round(time.monotonic() - start, 1),
     }
     _write_json(folder / REPORT, report)
-    return report
+    return write_report(folder)
 
 
 def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,26 +12,10 @@ import pytest
 
 from tests.app.conftest import Service
 from tests.bad_pictures import encoded, photo
+from tests.browser import needs_chromium, start_chromium
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="needs Chromium: apt-get install chromium chromium-driver",
-    ),
-]
-webdriver = pytest.importorskip("selenium.webdriver")
+pytestmark = needs_chromium
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--window-size=1280,900",
-]
 # A drop or paste as a page sees it: files by name and base64 content, or a number of zeros.
 BRING = """
 const [type, files] = arguments;
@@ -65,21 +47,8 @@ window.fetch = async (url, options) => {
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(
-        options=options,
-        # Chromium leaves folders in its TMPDIR.
-        service=webdriver.ChromeService(
-            shutil.which("chromedriver"),
-            env={**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("chromium"))},
-        ),
-    )
-    yield driver
-    driver.quit()
+    with start_chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
 
 
 class Page:
