@@ -37,7 +37,7 @@ from index.space.metrics import evaluate
 from index.space.preprocessing import Preprocessing, to_pixels
 from training.dataset import Dataset, load_dataset, prepare_dataset
 from training.inference import compiled
-from training.losses import work_loss, work_targets
+from training.losses import CosineClasses, work_loss, work_targets
 from training.network import build_network, seeded_backbone
 from training.prefix_cache import cache_prefix
 from training.presets import load_preset
@@ -142,8 +142,10 @@ ROWS: dict[str, dict[str, Any]] = {
     "last feature map, GeM pooling (p = 3)": {"columns": "gem"},
     "middle blocks and the last feature map": {"columns": "all"},
     "depthwise activations alone": {"columns": "depthwise"},
-    "no hidden layer": {"hidden": 0},
-    "hidden layer of 2048": {"hidden": 2048},
+    "no hidden layer, one head": {"hidden": 0, "heads": 1},
+    "one head of 1024": {"heads": 1},
+    "eight heads of 128": {"heads": 8},
+    "four heads of 512": {"hidden": 2048},
     "style part of 128": {"dimension": 128},
     "style part of 512": {"dimension": 512},
     "LayerNormalization before the head": {"norm": "layer"},
@@ -283,6 +285,7 @@ class Bench:
         loss: Loss = BASE_LOSS,
         columns: str = "pooled",
         hidden: int = RECIPE.hidden,
+        heads: int = RECIPE.heads,
         dimension: int = RECIPE.dimension,
         norm: str | None = "batch",
         dropout: float = RECIPE.dropout,
@@ -304,18 +307,22 @@ class Bench:
         if hidden:
             x = keras.layers.Dense(hidden, activation="gelu")(x)
             x = keras.layers.Dropout(dropout)(x)
-        unit = keras.layers.UnitNormalization()(keras.layers.Dense(dimension)(x))
-        classes = keras.layers.Dense(
-            len(self.dataset.classes),
-            use_bias=False,
-            kernel_constraint=keras.constraints.UnitNorm(axis=0),
-        )
-        model = keras.Model(inputs, [unit, classes(unit)])
-        self._fit(model, chosen, lambda rows, found: loss(self._codes(rows), *found), **training)
+        x = keras.layers.Reshape((heads, -1))(x)
+        x = keras.layers.EinsumDense("nhi,hid->nhd", (heads, dimension // heads))(x)
+        unit = keras.layers.UnitNormalization()(x)
+        model = keras.Model(inputs, [unit, CosineClasses(len(self.dataset.classes))(x)])
+
+        def mean_loss(rows: Any, found: Any) -> Any:
+            codes = tf.gather(self.codes, rows)
+            unit, cosines = found
+            each = [loss(codes, unit[:, head], cosines[:, head]) for head in range(heads)]
+            return tf.add_n(each) / heads
+
+        self._fit(model, chosen, mean_loss, **training)
         seconds = time.monotonic() - start
-        embeddings, cosines = _run(model, self.plain[:, chosen])
+        embeddings, cosines = _style(model, self.plain[:, chosen])
         if crops:
-            mirrored, more = _run(model, self.mirror[:, chosen])
+            mirrored, more = _style(model, self.mirror[:, chosen])
             embeddings, cosines = _unit(embeddings + mirrored), cosines + more
         return self._measured(embeddings, cosines, self._asked(model, chosen)) | {
             "seconds": round(seconds, 1)
@@ -354,14 +361,11 @@ class Bench:
         first = (asked.reshape(-1, gallery.shape[1]) @ gallery.T).argmax(axis=1)
         return float((first.reshape(asked.shape[:2]) == own[:, None]).mean())
 
-    def _codes(self, rows: Any) -> Any:
-        return tf.gather(self.codes, rows)
-
     def _asked(self, model: keras.Model, columns: slice) -> Floats:
         flat = self.asking[:, :, columns].reshape(-1, columns.stop - columns.start)
-        found = _run(model, flat)
-        unit = found[0] if isinstance(found, list) else found
-        return unit.reshape(*self.asking.shape[:2], -1)
+        work_part = len(model.outputs) == 1
+        vectors = _run(model, flat) if work_part else _style(model, flat)[0]
+        return vectors.reshape(*self.asking.shape[:2], -1)
 
     def _fit(
         self,
@@ -392,7 +396,7 @@ class Bench:
         )
         optimizer.build(model.trainable_variables)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
         def step(x: Any, rows: Any, others: Any, share: Any) -> None:
             with tf.GradientTape() as tape:
                 found = model(x, training=True)
@@ -402,9 +406,6 @@ class Bench:
             variables = model.trainable_variables
             gradients = tape.gradient(value, [variable.value for variable in variables])
             optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
-            for variable in variables:
-                if variable.constraint is not None:
-                    variable.assign(variable.constraint(variable))
 
         share_of = 1 / np.bincount(self.codes)[self.codes]
         for _ in range(epochs):
@@ -431,6 +432,12 @@ class Bench:
 
 def _run(model: keras.Model, features: NDArray[np.float16]) -> Any:
     return model.predict(features.astype(np.float32), batch_size=512, verbose=0)
+
+
+def _style(model: keras.Model, features: NDArray[np.float16]) -> tuple[Floats, Floats]:
+    """Embeddings (n, d) of all heads, unit norm, and the mean of their cosines (n, classes)."""
+    unit, cosines = _run(model, features)
+    return _unit(unit.reshape(len(unit), -1)), cosines.mean(axis=1)
 
 
 def _half(inputs: Any) -> NDArray[np.float16]:

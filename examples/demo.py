@@ -57,7 +57,7 @@ def run_demo(data: Path, keep_serving: bool) -> None:
     run, model, releases = place / "run", place / "models" / "demo-1", place / "releases"
     if not model.exists():
         resume = ["--resume"] if (run / "run.json").exists() else []
-        artkin("train", data, "--preset", "recommended", "--run", run, *resume)
+        artkin("train", data, "--run", run, *resume)
         artkin("export", run, "--to", model)
     else:
         say(f"\nThe model in {model} is used again; remove {place} to train it anew.")

@@ -1,6 +1,6 @@
 """`artkin check`: look a collection over before training on it or indexing it.
 
-    artkin check COLLECTION [--size 256] [--json]
+    artkin check COLLECTION [--size 224] [--json]
 
 Every picture is decoded, as training and indexing will. Nothing is written.
 """
@@ -26,7 +26,7 @@ from index.space.preprocessing import Preprocessing
 
 _NAMES_SHOWN = 10
 K = 5
-SIZE = 256  # the default preset's; index may not import training, a test compares the two
+SIZE = 224  # the default preset's; index may not import training, a test compares the two
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -80,7 +80,7 @@ def test_the_sample_collection_is_what_its_readme_says() -> None:
         (("{empty}",), "holds no pictures"),
         (("{one_class}",), "at least two class folders"),
         (("{single}",), "baroque has 1"),
-        (("{good}", "--preset", "bogus"), "one of recommended, seed; received 'bogus'"),
+        (("{good}", "--preset", "bogus"), "one of artkin, recommended, seed; received 'bogus'"),
         (("{good}", "--backbone", "b99"), "one of lite0"),
         (("{good}", "--size", "7"), "from 32 to 1024"),
         (("{good}", "--resume"), "holds no run to resume"),

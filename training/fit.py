@@ -238,7 +238,8 @@ class Fit:
             rows = np.sort(np.random.default_rng(0).choice(rows, TRAIN_SAMPLE, replace=False))
         outputs = [model.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
         logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
-        labels, predicted = self.dataset.labels[rows], logits.argmax(axis=1)
+        by_head = logits.reshape(len(rows), -1, len(self.dataset.classes))
+        labels, predicted = self.dataset.labels[rows], by_head.mean(axis=1).argmax(axis=1)
         return Measured(
             loss=float(np.mean(self._losses[0](labels, logits))),
             accuracy=float((predicted == labels).mean()),

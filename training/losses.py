@@ -15,29 +15,49 @@ Loss = Callable[[Any, Any], Any]
 
 
 @keras.saving.register_keras_serializable("artkin")
-class CosineClasses(keras.layers.Dense):  # type: ignore[misc]
-    """Cosines of embeddings (n, d) to one direction a class: (n, classes), from -1 to 1."""
+class CosineClasses(keras.layers.Layer):  # type: ignore[misc]
+    """Cosines of each head's embedding to its own directions of the classes.
+
+    Embeddings (n, heads, d) to (n, heads, units), from -1 to 1.
+
+    Args:
+        units: classes.
+    """
 
     def __init__(self, units: int, **options: Any) -> None:
-        super().__init__(units, use_bias=options.pop("use_bias", False), **options)
+        super().__init__(**options)
+        self.units = units
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """The directions, (heads, d, units)."""
+        self.kernel = self.add_weight(shape=(*shape[1:], self.units), name="kernel")
+
+    def call(self, inputs: Any) -> Any:
         """Both sides normalised, then multiplied."""
-        del training
-        directions = keras.ops.normalize(self.kernel, axis=0)
-        return keras.ops.matmul(keras.ops.normalize(inputs, axis=-1), directions)
+        directions = keras.ops.normalize(self.kernel, axis=1)
+        return keras.ops.einsum("nhd,hdc->nhc", keras.ops.normalize(inputs, axis=-1), directions)
+
+    def get_config(self) -> dict[str, Any]:
+        """As Keras wants it."""
+        return {**super().get_config(), "units": self.units}
 
 
 def style_loss(margin: Margin | None) -> Loss:
-    """Loss of (classes' codes (n,), classifier's outputs (n, classes)), one number a work."""
+    """Loss of (classes' codes (n,), classifier's outputs (n, classes), or with a margin those of
+    every head (n, heads, classes)), one number a work, the mean of its heads'."""
 
-    def loss(codes: Any, outputs: Any) -> Any:
-        if margin is not None:
-            right = keras.ops.one_hot(keras.ops.reshape(codes, (-1,)), outputs.shape[-1])
-            outputs = margin.scale * (outputs - margin.margin * right)
+    def softmax(codes: Any, outputs: Any) -> Any:
         return keras.losses.sparse_categorical_crossentropy(codes, outputs, from_logits=True)
 
-    return loss
+    def with_margin(codes: Any, outputs: Any) -> Any:
+        assert margin is not None
+        right = keras.ops.one_hot(keras.ops.reshape(codes, (-1, 1)), outputs.shape[-1])
+        logits = margin.scale * (outputs - margin.margin * right)
+        right = keras.ops.broadcast_to(right, keras.ops.shape(logits))
+        losses = keras.losses.categorical_crossentropy(right, logits, from_logits=True)
+        return keras.ops.mean(losses, axis=-1)
+
+    return with_margin if margin else softmax
 
 
 def work_loss(targets: NDArray[np.float32], temperature: float) -> Loss:

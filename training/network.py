@@ -3,6 +3,10 @@
     pixels uint8 -> backbone -> pool -> [pool_bn] -> dropout -> [hidden] -> style (d) -> classes
                                             `-----------------------------> [work (d)]
 
+With a margin the style part is made by heads that share nothing behind the dropout: each sees its
+piece of the hidden layer and has a classifier of its own, so that they err differently and are
+better together, as an ensemble is.
+
 What is served is the embedding: each part L2-normalised and scaled by the square root of its
 weight, side by side; so it has unit norm, and a product of two is the parts' cosines weighted.
 
@@ -31,7 +35,7 @@ from training.recipe import Recipe
 
 POOL, STYLE, WORK, CLASSES = "pool", "style_embedding", "work_embedding", "classes"
 _POOLS = ("mean_", "deviation_")
-_HEAD = (POOL, "pool_bn", "dropout", "hidden", "hidden_dropout", STYLE, WORK, CLASSES)
+_HEAD = (POOL, "pool_bn", "dropout", "hidden", "hidden_dropout", "heads", STYLE, WORK, CLASSES)
 
 
 @keras.saving.register_keras_serializable("artkin")
@@ -55,7 +59,8 @@ def seeded_backbone(recipe: Recipe, weights: Path | None = None) -> keras.Model:
 
 def build_network(recipe: Recipe, backbone: keras.Model, classes: int) -> keras.Model:
     """A functional model, uint8 pixels (n, size, size, 3) to the classifier's outputs
-    (n, classes) and, where the recipe has one, the work part (n, d) before it is normalised.
+    (n, classes), with a margin those of every head (n, heads, classes), and, where the recipe has
+    one, the work part (n, d) before it is normalised.
 
     Raises:
         BadInput: the backbone has no depthwise activations in the blocks to pool.
@@ -69,9 +74,15 @@ def build_network(recipe: Recipe, backbone: keras.Model, classes: int) -> keras.
         x = layers.Dense(recipe.hidden, activation="gelu", name="hidden", **exact)(x)
         dropout = layers.Dropout(recipe.dropout, seed=recipe.seed, name="hidden_dropout", **exact)
         x = dropout(x)
-    x = layers.Dense(recipe.dimension, name=STYLE, **exact)(x)
-    kind = CosineClasses if recipe.margin else layers.Dense
-    outputs = [kind(classes, name=CLASSES, **exact)(x)]
+    if recipe.margin:
+        heads = recipe.heads
+        x = layers.Reshape((heads, -1), name="heads", **exact)(x)
+        shape = (heads, recipe.dimension // heads)
+        x = layers.EinsumDense("nhi,hid->nhd", shape, name=STYLE, **exact)(x)
+        outputs = [CosineClasses(classes, name=CLASSES, **exact)(x)]
+    else:
+        x = layers.Dense(recipe.dimension, name=STYLE, **exact)(x)
+        outputs = [layers.Dense(classes, name=CLASSES, **exact)(x)]
     if recipe.work:
         outputs.append(layers.Dense(recipe.work.dimension, name=WORK, **exact)(pooled))
     return keras.Model(backbone.inputs[0], outputs, name="artkin")
@@ -89,12 +100,7 @@ def parts_of(recipe: dict[str, Any]) -> list[Part]:
 
 def embedding(network: keras.Model, parts: list[Part]) -> Any:
     """The tensor that is served, (n, d) of unit norm."""
-    unit = [
-        keras.layers.UnitNormalization(name=f"unit_{part.name}")(
-            network.get_layer(f"{part.name}_embedding").output
-        )
-        for part in parts
-    ]
+    unit = [_unit(network.get_layer(f"{part.name}_embedding").output, part) for part in parts]
     if len(parts) == 1:
         return unit[0]
     scaled = [
@@ -102,6 +108,15 @@ def embedding(network: keras.Model, parts: list[Part]) -> Any:
         for part, x in zip(parts, unit, strict=True)
     ]
     return keras.layers.Concatenate(name="parts")(scaled)
+
+
+def _unit(x: Any, part: Part) -> Any:
+    """(n, d) of unit norm, of (n, d) or of heads side by side, each of which counts alike."""
+    x = keras.layers.UnitNormalization(name=f"unit_{part.name}")(x)
+    if len(x.shape) == 2:
+        return x
+    x = keras.layers.Rescaling(x.shape[1] ** -0.5, name=f"heads_{part.name}")(x)
+    return keras.layers.Flatten(name=f"flat_{part.name}")(x)
 
 
 def backbone_layers(network: keras.Model) -> list[Any]:

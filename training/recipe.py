@@ -95,6 +95,8 @@ class Recipe:
             picture, and whose output gives its mean and deviation: all of them side by side,
             instead of the last feature map.
         hidden: width of a GELU layer before the style part; 0 is none.
+        heads: pieces of the style part, each with its share of the hidden layer and, where there
+            is a margin, a classifier of its own: an ensemble in one pass.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Recipe:
     work: Work | None = None
     pooled: tuple[str, ...] = ()
     hidden: int = 0
+    heads: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""

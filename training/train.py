@@ -21,7 +21,7 @@ from training.dataset import Dataset, check_same, load_dataset, prepare_dataset,
 from training.fit import Fit
 from training.inference import on_gpu
 from training.network import build_network, seeded_backbone
-from training.presets import PRESETS, load_preset
+from training.presets import DEFAULT, PRESETS, load_preset
 from training.recipe import Recipe
 from training.report import REPORT, RUN, write_report
 from training.state import reading
@@ -30,7 +30,7 @@ from training.state import reading
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("data", type=Path, help="folder with a folder of pictures a class")
-    parser.add_argument("--preset", default="recommended", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--preset", default=DEFAULT, help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--run", type=Path, help="folder to work in (runs/PRESET)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--backbone", help="lite0 (default), b0, b1, b2, b3, v2b0 ... v2b3")

@@ -131,7 +131,7 @@ def test_json_names_all_and_is_nothing_but_json(
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert len(document["greyscale"]) == 12
-    assert document["size"] == 256
+    assert document["size"] == 224
     assert document["bad"][0]["reason"] == "image-corrupt"
     assert document["classes"][0] == {"split": "test", "label": "baroque", "works": 3}
 

@@ -9,11 +9,15 @@ from training.recipe import Margin
 
 
 def test_the_margin_is_taken_from_the_right_class_alone():
-    """By hand: cosines 0.8 and 0.5, margin 0.4, scale 10: softmax of (4, 5) or of (8, 1)."""
+    """By hand: cosines 0.8 and 0.5, margin 0.4, scale 10: softmax of (4, 5) or of (8, 1); two heads
+    that agree are as one, of two the mean counts."""
     loss = style_loss(Margin(margin=0.4, scale=10.0))
-    cosines = np.array([[0.8, 0.5], [0.8, 0.5]], np.float32)
+    cosines = np.array([[[0.8, 0.5]] * 2, [[0.8, 0.5]] * 2], np.float32)
     found = np.asarray(loss(np.array([0, 1]), cosines))
-    np.testing.assert_allclose(found, [np.log(1 + np.e), np.log(1 + np.e**7)], rtol=1e-5)
+    expected = [np.log(1 + np.e), np.log(1 + np.e**7)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    differing = np.array([[[0.8, 0.5], [0.5, 0.8]]], np.float32)
+    np.testing.assert_allclose(loss(np.array([0]), differing), [np.mean(expected)], rtol=1e-5)
 
 
 def test_without_a_margin_it_is_cross_entropy():
@@ -22,14 +26,18 @@ def test_without_a_margin_it_is_cross_entropy():
 
 
 def test_classes_are_cosines_whatever_the_lengths():
+    """Two heads: the second has the first's directions the other way round."""
     layer = CosineClasses(2)
-    layer.build((None, 2))
-    layer.kernel.assign(np.array([[3.0, 0.0], [0.0, 0.2]]))
-    found = np.asarray(layer(np.array([[5.0, 0.0], [1.0, 1.0]], np.float32)))
-    np.testing.assert_allclose(found, [[1, 0], [0.5**0.5, 0.5**0.5]], rtol=1e-5, atol=1e-7)
+    layer.build((None, 2, 2))
+    layer.kernel.assign(np.array([[[3.0, 0.0], [0.0, 0.2]], [[0.0, 0.2], [3.0, 0.0]]]))
+    vectors = np.array([[[5.0, 0.0]] * 2, [[1.0, 1.0]] * 2], np.float32)
+    found = np.asarray(layer(vectors))
+    half = 0.5**0.5
+    expected = [[[1, 0], [0, 1]], [[half, half], [half, half]]]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     assert isinstance(again, CosineClasses)
-    assert not again.use_bias
+    assert again.units == 2
 
 
 def test_the_work_part_is_pulled_to_its_own_target():

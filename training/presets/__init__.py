@@ -8,7 +8,8 @@ from dataclasses import replace
 from index.space.errors import BadInput
 from training.recipe import Recipe
 
-PRESETS = ("artkin", "recommended", "seed")
+DEFAULT = "artkin"
+PRESETS = (DEFAULT, "recommended", "seed")
 
 
 def load_preset(

@@ -24,6 +24,7 @@ def recipe(backbone: str) -> Recipe:
         work=Work(dimension=256, weight=0.45, temperature=0.07, loss_weight=1.0),
         pooled=("block4", "block5", "block6"),
         hidden=1024,
+        heads=4,
         phases=(
             Phase(30, 1e-3, None, "warmup_cosine"),
             Phase(6, 2e-4, "block6", "warmup_cosine", average=0.99),
