@@ -29,7 +29,7 @@ from index.space.metrics import Evaluation, evaluate
 from training.dataset import Dataset
 from training.inference import compiled, on_gpu
 from training.losses import Loss, style_loss, work_loss, work_targets
-from training.network import Cut, behind, embedding, freeze, parts_of, tail
+from training.network import POOL, POOL_BN, Cut, behind, embedding, freeze, parts_of, tail
 from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.same_work import same_work
@@ -37,6 +37,8 @@ from training.schedules import learning_rate
 from training.state import RunState, load_state, reading, save_state
 
 TRAIN_SAMPLE = 1000
+# A small collection is trained in small batches, or its epochs would be a step or two.
+STEPS_AT_LEAST, SMALLEST_BATCH = 32, 8
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class Fit:
         self.recipe = recipe
         self.folder = folder
         self._parts = parts_of(recipe.as_dict())
-        self._batch = recipe.batch
+        works = len(dataset.parts["train"])
+        self._batch = min(recipe.batch, max(SMALLEST_BATCH, works // STEPS_AT_LEAST))
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
         self._run_backbone = compiled(keras.Model(backbone.input, pooled))
         self._untrained = self._untrained_features()
@@ -141,6 +144,8 @@ class Fit:
         measured, views = tail(self.network, cut, self._parts), self._views(cut, number)
         if on_gpu():
             self._batch = self._fitting_batch(cut, phase, views)
+        if not (state.epoch or state.kept) and self.recipe.batch_norm:
+            self._start_batch_norm(cut, views)
         current = _Current(
             f"phase {number}", number, phase, measured, views, self._compiled(cut, phase)
         )
@@ -231,11 +236,8 @@ class Fit:
         return [self.dataset.classes[code] for code in self.dataset.labels[rows]]
 
     def measure(self, model: keras.Model, views: Views, part: str) -> Measured:
-        """Loss, accuracy and similarity of one part of the data under the current weights; of the
-        training works a sample is enough, to see how much better they are known than others."""
-        rows = self.dataset.parts[part]
-        if part == "train" and len(rows) > TRAIN_SAMPLE:
-            rows = np.sort(np.random.default_rng(0).choice(rows, TRAIN_SAMPLE, replace=False))
+        """Loss, accuracy and similarity of one part of the data under the current weights."""
+        rows = self._sample(part)
         outputs = [model.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
         logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
         by_head = logits.reshape(len(rows), -1, len(self.dataset.classes))
@@ -288,9 +290,32 @@ class Fit:
     def _steps(self) -> int:
         return -(-len(self.dataset.parts["train"]) // self._batch)
 
+    def _start_batch_norm(self, cut: Cut, views: Views) -> None:
+        """Give the head's BatchNormalization the training pictures' own statistics.
+
+        Its moving averages start at 0 and 1 and need hundreds of steps to forget it, more than a
+        small collection has in all its epochs.
+        """
+        pool = self.network.get_layer(POOL).output
+        pooling = keras.Model(behind(self.network, cut), pool)
+        rows = self._sample("train")
+        pooled = np.concatenate(
+            [pooling.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
+        )
+        layer = self.network.get_layer(POOL_BN)
+        layer.moving_mean.assign(pooled.mean(axis=0))
+        layer.moving_variance.assign(pooled.var(axis=0))
+
+    def _sample(self, part: str) -> NDArray[np.int64]:
+        """The part's rows; of the training works so many as tell how well they are known."""
+        rows = self.dataset.parts[part]
+        if part == "train" and len(rows) > TRAIN_SAMPLE:
+            return np.sort(np.random.default_rng(0).choice(rows, TRAIN_SAMPLE, replace=False))
+        return rows
+
     def _fitting_batch(self, cut: Cut, phase: Phase, views: Views) -> int:
         """The recipe's batch, halved until a step of the phase fits into the GPU's memory."""
-        weights, batch = self.network.get_weights(), self.recipe.batch
+        weights, batch = self.network.get_weights(), self._batch
         rows = self.dataset.parts["train"]
         while True:
             chosen = np.arange(min(batch, len(rows)))
@@ -305,8 +330,8 @@ class Fit:
             else:
                 break
         self.network.set_weights(weights)
-        if batch < self.recipe.batch:
-            say(f"{batch} pictures a step: {self.recipe.batch} do not fit into the GPU's memory")
+        if batch < self._batch:
+            say(f"{batch} pictures a step: {self._batch} do not fit into the GPU's memory")
         return batch
 
     def _batches(self, current: _Current, epoch: int) -> Iterator[tuple[Inputs, Inputs]]:

@@ -33,9 +33,15 @@ from training.backbones import block_of, build_backbone
 from training.losses import CosineClasses
 from training.recipe import Recipe
 
-POOL, STYLE, WORK, CLASSES = "pool", "style_embedding", "work_embedding", "classes"
+POOL, POOL_BN, STYLE, WORK, CLASSES = (
+    "pool",
+    "pool_bn",
+    "style_embedding",
+    "work_embedding",
+    "classes",
+)
 _POOLS = ("mean_", "deviation_")
-_HEAD = (POOL, "pool_bn", "dropout", "hidden", "hidden_dropout", "heads", STYLE, WORK, CLASSES)
+_HEAD = (POOL, POOL_BN, "dropout", "hidden", "hidden_dropout", "heads", STYLE, WORK, CLASSES)
 
 
 @keras.saving.register_keras_serializable("artkin")
@@ -68,7 +74,7 @@ def build_network(recipe: Recipe, backbone: keras.Model, classes: int) -> keras.
     pooled = _pool(recipe, backbone)
     layers, exact = keras.layers, {"dtype": "float32"}  # also where the backbone is in bfloat16
     if recipe.batch_norm:
-        pooled = layers.BatchNormalization(name="pool_bn", **exact)(pooled)
+        pooled = layers.BatchNormalization(name=POOL_BN, **exact)(pooled)
     x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout", **exact)(pooled)
     if recipe.hidden:
         x = layers.Dense(recipe.hidden, activation="gelu", name="hidden", **exact)(x)

@@ -86,7 +86,7 @@ class Recipe:
         views: ways to see each picture: 1 as it is; 2 mirrored, too; more: changed as well
             (`training/augment.py`). A phase that caches the frozen layers' output has so many,
             fixed; one that trains the whole network draws new ones each epoch.
-        batch: pictures a step.
+        batch: pictures a step; fewer where the collection is small (`training/fit.py`).
         phases: in order; each starts from the best epoch so far.
         seed: of the order, the views, the dropout and the head's first weights.
         margin: of the style's loss; None is the plain softmax.

@@ -81,7 +81,7 @@ def test_the_phase_that_hurts_is_measured_and_not_kept(run):
 
 def test_the_log_has_every_epoch_its_rate_and_its_steps(run, small_recipe):
     train_works = len(load_dataset(run).parts["train"])
-    steps = -(-train_works // small_recipe.batch)
+    steps = -(-train_works // 8)  # a small collection's batch
     report = report_of(run)
     assert {"precision", "silhouette", "silhouette_cosine"} <= set(report["untrained"])
     for phase in report["phases"]:
@@ -118,7 +118,7 @@ def interrupt(monkeypatch, steps, data, recipe, folder) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [3, 11])
 def test_interrupted_and_resumed_is_straight(
     tmp_path, run, painted, small_recipe, steps, monkeypatch
 ):
@@ -170,8 +170,8 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
 def stopped(tmp_path, painted, small_recipe, monkeypatch) -> Path:
     """The folder of a run that was interrupted in its second phase."""
     folder = tmp_path / "run"
-    # The untrained features, then the two steps of the first phase.
-    interrupt(monkeypatch, 3, painted, small_recipe, folder)
+    # The untrained features, then two epochs of four steps of the first phase.
+    interrupt(monkeypatch, 9, painted, small_recipe, folder)
     assert (folder / "efficientnet_phase1.keras").exists()
     return folder
 
@@ -228,23 +228,38 @@ def test_a_run_is_resumed_with_its_own_classes(tmp_path, painted, small_recipe, 
 def test_on_a_gpu_the_batch_is_halved_until_it_fits(
     tmp_path, painted, small_recipe, monkeypatch, capsys
 ):
-    """A processor told to be a GPU whose memory holds 8 pictures: batches of 32 become 8."""
+    """A processor told to be a GPU whose memory holds 2 pictures: batches of 8 become 2."""
     whole = keras.Model.train_on_batch
     sizes = []
 
     def limited(model, x, y):
         sizes.append(len(x))
-        if len(x) > 8:
+        if len(x) > 2:
             raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
         return whole(model, x, y)
 
     monkeypatch.setattr(fit, "on_gpu", lambda: True)
     monkeypatch.setattr(keras.Model, "train_on_batch", limited)
-    recipe = dataclasses.replace(
-        small_recipe, phases=(Phase(1, 1e-3, None), Phase(0, 1e-3, 0), Phase(0, 1e-3, 0))
-    )
+    nothing = Phase(0, 1e-3, 0)
+    recipe = dataclasses.replace(small_recipe, phases=(Phase(1, 1e-3, None), nothing, nothing))
     report = train(painted, recipe, tmp_path / "run")
-    assert sizes[:3] == [report["works"]["train"], 16, 8]  # fewer than 32
-    assert max(sizes[3:]) == 8
-    assert report["phases"][0]["epochs"][0]["steps"] == -(-report["works"]["train"] // 8)
-    assert "8 pictures a step: 32 do not fit" in capsys.readouterr().out
+    assert sizes[:3] == [8, 4, 2]
+    assert max(sizes[3:]) == 2
+    assert report["phases"][0]["epochs"][0]["steps"] == -(-report["works"]["train"] // 2)
+    assert "2 pictures a step: 8 do not fit" in capsys.readouterr().out
+
+
+def test_the_head_s_batch_norm_starts_from_the_pictures_statistics(run, small_recipe, tmp_path):
+    """Before any step the training works' pooled numbers leave it with mean 0 and deviation 1."""
+    dataset = load_dataset(run)
+    backbone = seeded_backbone(small_recipe)
+    network = build_network(small_recipe, backbone, len(dataset.classes))
+    nothing = Phase(0, 1e-3, 0)
+    recipe = dataclasses.replace(small_recipe, phases=(Phase(1, 0.0, None), nothing, nothing))
+    for name in ("pixels.u8", "works.json"):
+        shutil.copy(run / name, tmp_path / name)
+    Fit(network, backbone, dataset, recipe, tmp_path).run()
+    started = keras.Model(network.input, network.get_layer("pool_bn").output)
+    normal = started.predict(np.array(dataset.pixels[dataset.parts["train"]]), verbose=0)
+    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=0.15)
+    np.testing.assert_allclose(normal.std(axis=0), 1, atol=0.3)

@@ -18,7 +18,7 @@ def recipe(backbone: str) -> Recipe:
         dimension=256,
         batch_norm=True,
         dropout=0.5,
-        views=10,
+        views=8,
         batch=64,
         margin=Margin(margin=0.9, scale=16.0),
         work=Work(dimension=256, weight=0.45, temperature=0.07, loss_weight=1.0),
@@ -26,8 +26,8 @@ def recipe(backbone: str) -> Recipe:
         hidden=1024,
         heads=4,
         phases=(
-            Phase(30, 1e-3, None, "warmup_cosine"),
-            Phase(6, 2e-4, "block6", "warmup_cosine", average=0.99),
-            Phase(4, 1e-4, 0, "warmup_cosine", average=0.99),
+            Phase(5, 1e-3, None, "warmup_cosine"),
+            Phase(12, 5e-4, "block4", "warmup_cosine", average=0.99),
+            Phase(2, 1e-4, 0, "warmup_cosine", average=0.99),
         ),
     )
