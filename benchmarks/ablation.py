@@ -27,14 +27,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from benchmarks.paintings import WIKIART
 from index.collection import read_collection
 from index.perturbations import PERTURBATIONS
 from index.space.comparison import compare
 from index.space.metrics import evaluate
-from index.space.preprocessing import Preprocessing, to_pixels
+from index.space.preprocessing import (
+    BACKGROUND,
+    COLLECTION_LIMITS,
+    Preprocessing,
+    decode,
+    read_file,
+    to_pixels,
+)
 from training.dataset import Dataset, load_dataset, prepare_dataset
 from training.inference import compiled
 from training.losses import CosineClasses, work_loss, work_targets
@@ -120,6 +127,19 @@ def _cross_entropy(codes: Any, logits: Any) -> Any:
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits))
 
 
+# Ways to make a picture square.
+
+
+def letterbox(image: Image.Image) -> Image.Image:
+    """All of it, on the ground colour."""
+    return ImageOps.pad(image, (RECIPE.size, RECIPE.size), color=BACKGROUND)
+
+
+def centre_crop(image: Image.Image) -> Image.Image:
+    """Its middle, undistorted."""
+    return ImageOps.fit(image, (RECIPE.size, RECIPE.size))
+
+
 assert RECIPE.margin is not None
 BASE_LOSS: Loss = partial(cosface, margin=RECIPE.margin.margin, scale=RECIPE.margin.scale)
 
@@ -152,6 +172,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "no normalization before the head": {"norm": None},
     "dropout 0.2": {"dropout": 0.2},
     "one view": {"views": 1},
+    "one view, letterbox instead of squash": {"shape": letterbox},
+    "one view, centre crop instead of squash": {"shape": centre_crop},
     "two views (mirror)": {"views": 2},
     "mixup of features (0.2)": {"mixup": 0.2},
     "classes drawn equally often": {"balanced": True},
@@ -240,6 +262,7 @@ class Bench:
         self.codes = self.dataset.labels[self.train].astype(np.int32)
         self.asking = self._changed(prefix)
         self.base: Floats | None = None
+        self.data, self.prefix = data, prefix
         self.work, self.asked_work, self.work_seconds = self._train_work()
 
     def _changed(self, prefix: keras.Model) -> NDArray[np.float16]:
@@ -261,7 +284,8 @@ class Bench:
         keras.utils.set_random_seed(0)
         columns = self.columns["pooled"]
         features = self.features[0, :, self.columns["last"]].astype(np.float32)
-        loss = work_loss(work_targets(features, work.dimension), work.temperature)
+        targets = work_targets(features, np.arange(len(features)), work.dimension)
+        loss = work_loss(targets, work.temperature)
         inputs = keras.Input((columns.stop - columns.start,))
         x = keras.layers.BatchNormalization()(inputs)
         x = keras.layers.UnitNormalization()(keras.layers.Dense(work.dimension)(x))
@@ -290,9 +314,12 @@ class Bench:
         norm: str | None = "batch",
         dropout: float = RECIPE.dropout,
         crops: bool = False,
+        shape: Callable[[Image.Image], Image.Image] | None = None,
         **training: Any,
     ) -> dict[str, Any]:
         """Train one style head and measure it, alone and joined with the work part."""
+        if shape:
+            return self._shaped(shape)
         start = time.monotonic()
         keras.utils.set_random_seed(0)
         chosen = self.columns[columns]
@@ -327,6 +354,25 @@ class Bench:
         return self._measured(embeddings, cosines, self._asked(model, chosen)) | {
             "seconds": round(seconds, 1)
         }
+
+    def _shaped(self, shape: Callable[[Image.Image], Image.Image]) -> dict[str, Any]:
+        """The row of one view, of pictures made square in another way; nothing is joined."""
+        rows = np.concatenate([self.train, self.validation])
+        pixels = [
+            np.asarray(
+                shape(decode(read_file(self.data / self.dataset.names[row]), COLLECTION_LIMITS))
+            )
+            for row in rows
+        ]
+        features = _half(compiled(self.prefix)(np.stack(pixels)))
+        kept = self.features, self.plain
+        self.features, self.plain = features[None, : len(self.train)], features[len(self.train) :]
+        try:
+            row = self.row(views=1)
+        finally:
+            self.features, self.plain = kept
+        del row["joined"]  # the changed pictures are squashed ones
+        return row
 
     def _measured(self, style: Floats, cosines: Floats, asked: Floats) -> dict[str, Any]:
         if self.base is None:

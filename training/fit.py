@@ -91,11 +91,13 @@ class Fit:
         works = len(dataset.parts["train"])
         self._batch = min(recipe.batch, max(SMALLEST_BATCH, works // STEPS_AT_LEAST))
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
+        self._backbone_channels = int(pooled.shape[-1])
         self._run_backbone = compiled(keras.Model(backbone.input, pooled))
         self._untrained = self._untrained_features()
         self._losses: list[Loss] = [style_loss(recipe.margin)]
         if recipe.work:
-            targets = work_targets(self._untrained[dataset.parts["train"]], recipe.work.dimension)
+            rows = dataset.parts["train"]
+            targets = work_targets(self._untrained, rows, recipe.work.dimension)
             self._losses.append(work_loss(targets, recipe.work.temperature))
 
     def run(self) -> list[dict[str, Any]]:
@@ -262,13 +264,17 @@ class Fit:
         """Pooled, (works, channels); on disk, as a run that goes on needs them again."""
         path = self.folder / "untrained.npy"
         if not path.exists():
+            shape = (len(self.dataset.pixels), self._backbone_channels)
             rows = np.arange(len(self.dataset.pixels))
             chunks = track(_chunks(rows), len(_chunks(rows)), "running the untrained network")
-            features = np.concatenate([self._run_backbone(self.dataset.pixels[c]) for c in chunks])
             with new_file(path) as partial, partial.open("wb") as file:
-                np.save(file, features)
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for chunk in chunks:
+                    file.write(self._run_backbone(self.dataset.pixels[chunk]).tobytes())
         with reading(path):
-            return np.asarray(np.load(path))
+            features: NDArray[np.float32] = np.load(path, mmap_mode="r")
+        return features
 
     def _compiled(self, cut: Cut, phase: Phase) -> keras.Model:
         outputs, weights = [self.network.outputs[0]], [1.0]

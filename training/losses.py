@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from training.recipe import Margin
 
 Loss = Callable[[Any, Any], Any]
+PCA_SAMPLE = 20_000
 
 
 @keras.saving.register_keras_serializable("artkin")
@@ -76,23 +77,35 @@ def work_loss(targets: NDArray[np.float32], temperature: float) -> Loss:
     return loss
 
 
-def work_targets(features: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+def work_targets(
+    features: NDArray[np.float32], rows: NDArray[np.int64], dimension: int
+) -> NDArray[np.float32]:
     """What the work part learns: features standardised, reduced by PCA and half whitened.
 
     Half: component i is divided by the square root of its deviation, between plain PCA, which
     the few largest rule, and whitening, which lifts noise to their height.
 
     Args:
-        features: (works, channels), pooled features of the untrained backbone.
+        features: (works, channels), pooled features of the untrained backbone; may be on disk.
+        rows: the works trained on; the components are those of at most `PCA_SAMPLE` of them.
 
     Returns:
-        float32 (works, dimension), unit norm; with fewer works or channels than `dimension` the
+        float32 (rows, dimension), unit norm; with fewer works or channels than `dimension` the
         rest is zero.
     """
-    standard = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-3)
+    sample = rows
+    if len(rows) > PCA_SAMPLE:
+        sample = np.sort(np.random.default_rng(0).choice(rows, PCA_SAMPLE, replace=False))
+    chosen = np.asarray(features[sample], np.float32)
+    mean, deviation = chosen.mean(axis=0), chosen.std(axis=0) + 1e-3
+    standard = (chosen - mean) / deviation
     values, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
-    largest = slice(None, -1 - min(dimension, len(features) - 1), -1)
+    largest = slice(None, -1 - min(dimension, len(sample) - 1), -1)
     values, vectors = values[largest], vectors[:, largest]
-    reduced = standard @ (vectors * np.maximum(values, 1e-12) ** -0.25)
-    reduced /= np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
-    return np.pad(reduced, ((0, 0), (0, dimension - reduced.shape[1]))).astype(np.float32)
+    projection = vectors * np.maximum(values, 1e-12) ** -0.25
+    targets = np.zeros((len(rows), dimension), np.float32)
+    for start in range(0, len(rows), 4096):
+        part = np.asarray(features[rows[start : start + 4096]], np.float32)
+        targets[start : start + len(part), : len(values)] = (part - mean) / deviation @ projection
+    targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
+    return targets

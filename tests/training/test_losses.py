@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from training import losses
 from training.losses import CosineClasses, style_loss, work_loss, work_targets
 from training.recipe import Margin
 
@@ -56,7 +57,7 @@ def test_targets_are_standardised_principal_components_half_whitened():
     rng = np.random.default_rng(0)
     base = rng.normal(size=(8000, 3)) * (4, 2, 1)
     features = np.concatenate([base, base[:, :1]], axis=1).astype(np.float32)
-    targets = work_targets(features, 3)
+    targets = work_targets(features, np.arange(8000), 3)
     np.testing.assert_allclose(np.linalg.norm(targets, axis=1), 1, rtol=1e-5)
     assert np.median(np.abs(targets[:, 0] / targets[:, 1])) == pytest.approx(2**0.25, rel=0.05)
     assert np.median(np.abs(targets[:, 1] / targets[:, 2])) == pytest.approx(1, rel=0.05)
@@ -67,7 +68,23 @@ def test_targets_are_standardised_principal_components_half_whitened():
 @pytest.mark.parametrize(("works", "channels"), [(3, 40), (40, 3)])
 def test_few_works_or_channels_leave_zeros(works, channels):
     features = np.random.default_rng(0).normal(size=(works, channels)).astype(np.float32)
-    targets = work_targets(features, 8)
+    targets = work_targets(features, np.arange(works), 8)
     assert targets.shape == (works, 8)
     assert np.isfinite(targets).all()
     np.testing.assert_allclose(np.linalg.norm(targets, axis=1), 1, rtol=1e-4)
+
+
+def test_targets_of_a_large_collection_come_from_a_sample(monkeypatch):
+    """The components of half the works are nearly those of all, and every work has its target."""
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(6000, 5)) @ rng.normal(size=(5, 5))).astype(np.float32)
+    rows = np.arange(0, 6000, 2)
+    whole = work_targets(features, rows, 4)
+    monkeypatch.setattr(losses, "PCA_SAMPLE", 1500)
+    sampled = work_targets(features, rows, 4)
+    assert sampled.shape == (3000, 4)
+    # Components have no sign; the pairwise cosines of works do not depend on it.
+    some = slice(0, 200)
+    np.testing.assert_allclose(
+        whole[some] @ whole[some].T, sampled[some] @ sampled[some].T, atol=0.1
+    )
