@@ -162,7 +162,7 @@ def load_dataset(folder: Path) -> Dataset:
     with reading(folder / _WORKS):
         document = json.loads((folder / _WORKS).read_text(encoding="utf-8"))
         works, classes, size = document["works"], document["classes"], document["size"]
-        facts = dict(document["facts"])
+        facts = dict(document.get("facts", {}))
         for row, work in enumerate(works):
             rows[work["part"]].append(row)
     codes = {name: code for code, name in enumerate(classes)}

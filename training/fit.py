@@ -302,12 +302,12 @@ class Fit:
         Its moving averages start at 0 and 1 and need hundreds of steps to forget it, more than a
         small collection has in all its epochs.
         """
-        pool = self.network.get_layer(POOL).output
-        pooling = keras.Model(behind(self.network, cut), pool)
-        rows = self._sample("train")
-        pooled = np.concatenate(
-            [pooling.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
-        )
+        inputs = [views.plain(chunk) for chunk in _chunks(self._sample("train"))]
+        if cut.block is not None:  # else it is the pool that is cached
+            pool = self.network.get_layer(POOL).output
+            pooling = keras.Model(behind(self.network, cut), pool)
+            inputs = [pooling.predict_on_batch(chunk) for chunk in inputs]
+        pooled = np.concatenate(inputs)
         layer = self.network.get_layer(POOL_BN)
         layer.moving_mean.assign(pooled.mean(axis=0))
         layer.moving_variance.assign(pooled.var(axis=0))
