@@ -92,7 +92,7 @@ class Fit:
         self._batch = min(recipe.batch, max(SMALLEST_BATCH, works // STEPS_AT_LEAST))
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
         self._backbone_channels = int(pooled.shape[-1])
-        self._run_backbone = compiled(keras.Model(backbone.input, pooled))
+        self._run_backbone = compiled(keras.Model(backbone.inputs[0], pooled))
         self._untrained = self._untrained_features()
         self._losses: list[Loss] = [style_loss(recipe.margin)]
         if recipe.work:
@@ -162,12 +162,12 @@ class Fit:
         start = time.monotonic()
         epoch, model = state.epoch + 1, current.model
         name = f"{current.name}, epoch {epoch}/{current.phase.epochs}"
-        loss = 0.0
-        model.reset_metrics()  # train_on_batch returns the mean since the last reset
-        batches = track(self._batches(current, epoch), self._steps(), name)
-        for step, (x, y) in enumerate(batches, start=1):
-            loss = float(np.ravel(model.train_on_batch(x, y))[0])  # before those of the outputs
-            self._check_step(loss, name, step)
+        losses: list[float] = []
+        for x, y in track(self._batches(current, epoch), self._steps(), name):
+            # The step's own loss, before those of the outputs where there are two.
+            losses.append(float(np.ravel(model.train_on_batch(x, y))[0]))
+            self._check_step(losses[-1], name, len(losses))
+        loss = float(np.mean(losses))
         weights = kept = self.network.get_weights()
         if current.phase.average is not None:
             model.optimizer.finalize_variable_values(model.trainable_variables)

@@ -29,7 +29,7 @@ def compiled(model: keras.Model) -> Run:
         still = keras.models.clone_model(model)
         still.set_weights(model.get_weights())
         return lambda pixels: np.asarray(still.predict_on_batch(pixels))
-    shape = (1, *model.input.shape[1:])
+    shape = (1, *model.inputs[0].shape[1:])
     signature = tf.TensorSpec(shape, tf.uint8)
     traced = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(
         signature

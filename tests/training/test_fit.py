@@ -263,3 +263,13 @@ def test_the_head_s_batch_norm_starts_from_the_pictures_statistics(run, small_re
     normal = started.predict(np.array(dataset.pixels[dataset.parts["train"]]), verbose=0)
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=0.15)
     np.testing.assert_allclose(normal.std(axis=0), 1, atol=0.3)
+
+
+def test_an_epoch_s_loss_is_the_mean_of_its_steps(tmp_path, painted, small_recipe, monkeypatch):
+    losses = iter([4.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(keras.Model, "train_on_batch", lambda *_: [next(losses), 0.0])
+    nothing = Phase(0, 1e-3, 0)
+    recipe = dataclasses.replace(small_recipe, phases=(Phase(1, 1e-3, None), nothing, nothing))
+    report = train(painted, recipe, tmp_path / "run")
+    assert report["phases"][0]["epochs"][0]["loss"] == 2.5
+    assert next(losses, None) is None
