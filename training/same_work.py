@@ -76,7 +76,7 @@ def copy_rule(vectors: Floats, gallery: Floats, rows: NDArray[np.int64]) -> Copy
     ]
     own, other = (np.concatenate(kind) for kind in zip(*pairs, strict=True))
     # Rounded upwards: the figure in the manifest is the figure that is compared with.
-    cosine = float(np.ceil(np.nanquantile(other, 1 - FALSE_ALARMS) * 1000) / 1000)
+    cosine = round(float(np.ceil(np.nanquantile(other, 1 - FALSE_ALARMS) * 1000)) / 1000, 3)
     return CopyRule(
         part="work",
         cosine=cosine,

@@ -259,10 +259,13 @@ def test_the_head_s_batch_norm_starts_from_the_pictures_statistics(run, small_re
     for name in ("pixels.u8", "works.json"):
         shutil.copy(run / name, tmp_path / name)
     Fit(network, backbone, dataset, recipe, tmp_path).run()
-    started = keras.Model(network.input, network.get_layer("pool_bn").output)
-    normal = started.predict(np.array(dataset.pixels[dataset.parts["train"]]), verbose=0)
+    pixels = np.array(dataset.pixels[dataset.parts["train"]])
+    outputs = [network.get_layer(name).output for name in ("pool", "pool_bn")]
+    pooled, normal = keras.Model(network.input, outputs).predict(pixels, verbose=0)
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=0.15)
-    np.testing.assert_allclose(normal.std(axis=0), 1, atol=0.3)
+    alive = pooled.std(axis=0) > 0.1  # the layer's epsilon is 0.001
+    assert alive.sum() > 500
+    np.testing.assert_allclose(normal.std(axis=0)[alive], 1, atol=0.1)
 
 
 def test_an_epoch_s_loss_is_the_mean_of_its_steps(tmp_path, painted, small_recipe, monkeypatch):
