@@ -265,7 +265,7 @@ def test_the_head_s_batch_norm_starts_from_the_pictures_statistics(run, small_re
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=0.15)
     alive = pooled.std(axis=0) > 0.1  # the layer's epsilon is 0.001
     assert alive.sum() > 500
-    np.testing.assert_allclose(normal.std(axis=0)[alive], 1, atol=0.1)
+    np.testing.assert_allclose(normal.std(axis=0)[alive], 1, atol=0.2)
 
 
 def test_an_epoch_s_loss_is_the_mean_of_its_steps(tmp_path, painted, small_recipe, monkeypatch):

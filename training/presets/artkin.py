@@ -1,6 +1,14 @@
 """Two parts in one embedding: the style, and the work itself.
 
-artkin train DATA --preset artkin
+    artkin train DATA
+
+Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
+(`python benchmarks/paintings.py artkin DATA`); 200 works are sought with changed pictures of them:
+
+    phase  accuracy       P@5            silhouette, cosine, style part  same work
+    1      0.598 / 0.532  0.520 / 0.440  0.138 / 0.015           0.977
+    2      0.654 / 0.596  0.568 / 0.496  0.221 / 0.101           0.972
+    3      0.650 / 0.592  0.570 / 0.498  0.222 / 0.102           0.971
 """
 
 from __future__ import annotations
