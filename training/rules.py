@@ -6,7 +6,7 @@ document does not say enough. Rules over the collection are in `data_rules.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any, Literal
@@ -241,13 +241,17 @@ def work_forgotten(document: Document, phase: Document) -> Finding | None:
     ]
     if not told:
         return None
+    step = "Give the embedding a work part that is kept from fading, or train fewer layers."
+    if isinstance(field(document, "recipe", "work"), Mapping):
+        step = "Train the work part for longer or with more of the loss, or train fewer layers."
     return Finding(
         "work_forgotten",
-        "problem",
+        # What a later phase has learnt again is no problem of the model.
+        "problem" if count(phase, "phase") == count(final(document), "phase") else "note",
         count(phase, "phase"),
         f"The work is forgotten: same-work recall@1 is {_percent(now)}, {' and '.join(told)}.",
         {"recall_at_1": now, "before": before, "untrained": untrained},
-        "Give the embedding a work part that is kept from fading, or train fewer layers.",
+        step,
     )
 
 
@@ -265,6 +269,8 @@ def low_silhouette(document: Document) -> Finding | None:
         advice.append("an embedding of 256 or 512 dimensions")
     if field(document, "recipe", "batch_norm") is not True:
         advice.append("BatchNormalization after pooling")
+    if not advice and isinstance(field(document, "recipe", "margin"), Mapping):
+        advice.append("more pictures of each class")
     return Finding(
         "low_silhouette",
         "problem",

@@ -254,6 +254,26 @@ def test_the_work_forgotten_names_what_it_fell_below():
     assert "phase before" not in first.text
 
 
+def test_what_a_recipe_has_it_is_not_told_to_take():
+    """A work part and a margin are asked for where there is none, and no more where there is."""
+    document = put(healthy(), "phases.2.test.same_work.recall_at_1", 0.5)
+    put(document, "phases.2.test.silhouette", 0.05)
+    document["phases"][2]["test"].pop("parts", None)
+    document["recipe"] |= {"work": None, "margin": None}
+    told = {found.rule: found.next_step for found in find(document)}
+    assert "a work part" in told["work_forgotten"]
+    assert "a loss with a margin" in told["low_silhouette"]
+    document["recipe"] |= {"work": {"dimension": 256}, "margin": {"margin": 0.9, "scale": 16}}
+    told = {found.rule: found.next_step for found in find(document)}
+    assert "Train the work part for longer" in told["work_forgotten"]
+    assert "more pictures" in told["low_silhouette"]
+
+
+def test_a_work_learnt_again_is_a_note():
+    document = put(healthy(), "phases.0.test.same_work.recall_at_1", 0.6)
+    assert ("work_forgotten", "note", 1) in found_in(document)
+
+
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Every path inside a document."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)
