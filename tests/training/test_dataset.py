@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from index.collection import read_collection
 from index.space.errors import BadInput
@@ -106,10 +107,27 @@ def test_copies_of_training_pictures_measure_nothing(tmp_path, painted_collectio
     straight = prepare(root, tmp_path / "straight")
     trained = straight.names[straight.parts["train"][0]]
     (test / "baroque" / "copy.jpg").write_bytes((root / trained).read_bytes())
+    with Image.open(root / straight.names[straight.parts["train"][1]]) as picture:
+        picture.convert("RGB").save(test / "baroque" / "scan.jpg", quality=40)  # other bytes
     dataset = prepare(root, tmp_path / "run")
-    assert [dataset.names[row] for row in dataset.parts["unused"]] == ["test/baroque/copy.jpg"]
+    unused = [dataset.names[row] for row in dataset.parts["unused"]]
+    assert unused == ["test/baroque/copy.jpg", "test/baroque/scan.jpg"]
     assert len(dataset.parts["test"]) == 15
-    assert "left out of test: 1 copies of pictures that are trained on" in capsys.readouterr().out
+    assert "left out of test: 2 copies of pictures that are trained on" in capsys.readouterr().out
+    assert dataset.facts["copies"] == {"validation": 0, "test": 2}
+
+
+def test_what_the_report_says_of_the_pictures(tmp_path, painted_collection):
+    """36 pictures of 96 x 80, one of them grey, and one that is none."""
+    root = painted_collection(tmp_path / "art", each=12)
+    grey = sorted((root / "cubism").iterdir())[0]
+    with Image.open(grey) as picture:
+        picture.convert("L").save(grey)
+    (root / "baroque" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    facts = prepare(root, tmp_path / "run", size=90).facts
+    assert (facts["pictures"], facts["grey"], facts["enlarged"]) == (36, 1, 36)
+    assert [bad["name"] for bad in facts["unreadable"]] == ["baroque/broken.png"]
+    assert facts["by_class"]["cubism"] == {"train": 8, "validation": 2, "test": 2}
 
 
 def test_a_failed_start_leaves_nothing(tmp_path, painted_collection):
