@@ -210,14 +210,14 @@ def _empty_classes(root: Path, works: Sequence[Work], is_split: bool) -> Iterato
     filled = {Path(work.name).parts[:-1] for work in works}
     filled |= {folders[:depth] for folders in filled for depth in range(len(folders))}
     places = [root / split for split in SPLITS] if is_split else [root]
-    empty = [
+    folders = [
         _printable(folder.relative_to(root).as_posix())
         for place in places
         if place.is_dir()
         for folder in sorted(place.iterdir())
         if folder.is_dir() and not _is_system(folder.name)
-        if Path(_printable(folder.relative_to(root).as_posix())).parts not in filled
     ]
+    empty = [folder for folder in folders if Path(folder).parts not in filled]
     if empty:
         yield f"class folders without a picture: {len(empty)}, the first {empty[0]}"
 

@@ -49,7 +49,7 @@ class Dataset:
         parts: rows of "train", "validation", "test" and "unused" (a test class not trained on, or
             a copy of a training picture, which would flatter).
         classes: names, sorted.
-        facts: what the report says of the pictures, see `_facts`.
+        facts: what the report says of the pictures, as its `data`.
     """
 
     pixels: NDArray[np.uint8]
@@ -76,6 +76,11 @@ def prepare_dataset(collection: Collection, size: int, folder: Path) -> Dataset:
     with new_file(folder / _PIXELS) as path:
         bad: list[dict[str, str]] = []
         kept = list(_decode_all(works, Preprocessing(height=size, width=size), path, bad))
+    facts = {"pictures": len(kept), "unreadable": bad} | _looks([p for _, p in kept], size)
+    say(
+        f"{len(kept)} pictures read, {len(bad)} skipped, {facts['grey']} black and white, "
+        f"{facts['enlarged']} smaller than the {size} pixels of the input and so enlarged"
+    )
     if works and not kept:
         raise BadInput(f"none of the {len(works)} pictures can be used; each is named above")
     classes = _check_classes([work for work, _ in kept])
@@ -102,7 +107,7 @@ def prepare_dataset(collection: Collection, size: int, folder: Path) -> Dataset:
             }
             for (work, picture), part in zip(kept, split, strict=True)
         ],
-        "facts": _facts(kept, split, size) | {"unreadable": bad, "copies": aside},
+        "facts": facts | {"copies": aside, "by_class": _by_class(kept, split)},
     }
     with new_file(folder / _WORKS) as path:
         path.write_text(json.dumps(document), encoding="utf-8")
@@ -181,21 +186,23 @@ def load_dataset(folder: Path) -> Dataset:
     )
 
 
-def _facts(kept: Sequence[tuple[Work, Picture]], split: Sequence[str], size: int) -> dict[str, Any]:
-    """Pictures used, how many of them black and white or smaller than the input, works of each
-    class by part."""
-    by_class: dict[str, Counter[str]] = defaultdict(Counter)
-    for (work, _), part in zip(kept, split, strict=True):
-        by_class[str(work.label)][part] += 1
-    parts = ("train", "validation", "test")
+def _looks(pictures: Sequence[Picture], size: int) -> dict[str, int]:
+    """How many are black and white, and smaller than the input."""
     return {
-        "pictures": len(kept),
-        "enlarged": sum(min(p.width, p.height) < size for _, p in kept),
-        "grey": sum(p.greyscale for _, p in kept),
-        "by_class": {
-            label: {part: counts[part] for part in parts} for label, counts in by_class.items()
-        },
+        "grey": sum(picture.greyscale for picture in pictures),
+        "enlarged": sum(min(picture.width, picture.height) < size for picture in pictures),
     }
+
+
+def _by_class(
+    kept: Sequence[tuple[Work, Picture]], split: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """Works of each class by part."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for (work, _), part in zip(kept, split, strict=True):
+        counts[str(work.label)][part] += 1
+    parts = ("train", "validation", "test")
+    return {label: {part: found[part] for part in parts} for label, found in counts.items()}
 
 
 def _check_classes(works: Sequence[Work]) -> list[str]:
@@ -235,7 +242,6 @@ def _decode_all(
         picture, pixels, _ = read_picture(work.path, spec)
         return picture, pixels
 
-    grey = enlarged = kept = 0
     # Written, not mapped: a full disk is then an error with a name and not a dead process.
     with path.open("wb") as file:
         for work, result in track(in_order(read, works), len(works), "reading pictures"):
@@ -245,14 +251,7 @@ def _decode_all(
                 continue
             picture, pixels = result
             file.write(pixels.tobytes())
-            kept += 1
-            grey += picture.greyscale
-            enlarged += min(picture.width, picture.height) < spec.width
             yield work, picture
-    say(
-        f"{kept} pictures read, {len(bad)} skipped, {grey} black and white, {enlarged} smaller "
-        f"than the {spec.width} pixels of the input and so enlarged"
-    )
 
 
 def _validation_works(works: int) -> int:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from index.progress import figure, say, track
 from index.space.artefact import new_file
 from index.space.errors import ArtkinError
-from index.space.metrics import Evaluation, evaluate
+from index.space.metrics import Evaluation, evaluate, leave_one_out
 from training.dataset import Dataset
 from training.inference import compiled, on_gpu
 from training.losses import Loss, style_loss, work_loss, work_targets
@@ -47,7 +47,7 @@ class Measured:
 
     loss: float
     accuracy: float
-    similarity: Evaluation
+    labels: list[str]
     embeddings: NDArray[np.float32]
     predicted: NDArray[np.int64]
 
@@ -173,12 +173,13 @@ class Fit:
             model.optimizer.finalize_variable_values(model.trainable_variables)
             kept = self.network.get_weights()
         measured = self.measure(current.measured, current.views, "validation")
+        precision = leave_one_out(measured.embeddings, measured.labels).precision
         record = {
             "epoch": epoch,
             "loss": loss,
             "validation_loss": measured.loss,
             "validation_accuracy": measured.accuracy,
-            "validation_precision_at_5": measured.similarity.precision,
+            "validation_precision_at_5": precision,
             "learning_rate": float(np.asarray(model.optimizer.learning_rate)),
             "steps": int(np.asarray(model.optimizer.iterations)),
             "seconds": round(time.monotonic() - start, 1),
@@ -188,7 +189,7 @@ class Fit:
         save_state(self.folder, state)
         say(
             f"{name}: loss {loss:.3f}, validation loss {measured.loss:.3f}, accuracy "
-            f"{measured.accuracy:.3f}, P@5 {figure(measured.similarity.precision)}"
+            f"{measured.accuracy:.3f}, P@5 {figure(precision)}"
             f"{', best of this phase so far' if state.best_epoch == epoch else ''}"
         )
 
@@ -197,6 +198,7 @@ class Fit:
         with new_file(self.checkpoint(current.number)) as path:
             self.network.save(path)
         test = self.measure(current.measured, current.views, "test")
+        similarity = evaluate(test.embeddings, test.labels, parts=self._parts)
         served = keras.Model(self.network.input, embedding(self.network, self._parts))
         work = slice(self.recipe.dimension, None) if self.recipe.work else None
         found = same_work(self.dataset, compiled(served), test.embeddings, work)
@@ -213,7 +215,7 @@ class Fit:
             "epochs": state.history,
             "best_epoch": state.best_epoch,
             "train_accuracy": self.measure(current.measured, current.views, "train").accuracy,
-            "test": {"accuracy": test.accuracy, **test.similarity.as_dict(), "same_work": found},
+            "test": {"accuracy": test.accuracy, **similarity.as_dict(), "same_work": found},
         }
         state.end_phase(current.number, report)
         save_state(self.folder, state)
@@ -222,7 +224,7 @@ class Fit:
         verdict = "kept" if report["kept"] else f"not kept, phase {state.kept} was better"
         say(
             f"{current.name} ends: best epoch {report['best_epoch']}, test accuracy "
-            f"{test.accuracy:.3f}, {_said(test.similarity, found)}; {verdict}"
+            f"{test.accuracy:.3f}, {_said(similarity, found)}; {verdict}"
         )
 
     def _save_test(self, phase: int, **arrays: NDArray[Any]) -> None:
@@ -238,7 +240,7 @@ class Fit:
         return [self.dataset.classes[code] for code in self.dataset.labels[rows]]
 
     def measure(self, model: keras.Model, views: Views, part: str) -> Measured:
-        """Loss, accuracy and similarity of one part of the data under the current weights."""
+        """One part of the data under the current weights."""
         rows = self._sample(part)
         outputs = [model.predict_on_batch(views.plain(chunk)) for chunk in _chunks(rows)]
         logits, embeddings = (np.concatenate(kind) for kind in zip(*outputs, strict=True))
@@ -247,7 +249,7 @@ class Fit:
         return Measured(
             loss=float(np.mean(self._losses[0](labels, logits))),
             accuracy=float((predicted == labels).mean()),
-            similarity=evaluate(embeddings, self._labels(rows), parts=self._parts),
+            labels=self._labels(rows),
             embeddings=embeddings,
             predicted=predicted,
         )
