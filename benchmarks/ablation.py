@@ -17,7 +17,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from benchmarks import style_losses as losses
 from benchmarks.paintings import WIKIART
+from benchmarks.style_losses import RECIPE, Loss
 from index.collection import read_collection
 from index.perturbations import PERTURBATIONS
 from index.space.comparison import compare
@@ -42,90 +45,18 @@ from index.space.preprocessing import (
     read_file,
     to_pixels,
 )
+from training.augment import random_parts
 from training.dataset import Dataset, load_dataset, prepare_dataset
 from training.inference import compiled
 from training.losses import CosineClasses, work_loss, work_targets
 from training.network import build_network, seeded_backbone
 from training.prefix_cache import cache_prefix
-from training.presets import load_preset
 
-RECIPE = load_preset("artkin")
 RESULT = Path("benchmarks/results/ablation.json")
 ASKED = 200
 EPOCHS = 15  # the preset's phase 1 has fewer: it goes on with the backbone
 Floats = NDArray[np.float32]
-Loss = Callable[[Any, Any, Any], Any]
-
-
-# Losses of (codes (n,), unit embeddings (n, d), cosines to the classes (n, classes)).
-
-
-def cosface(codes: Any, _: Any, cosines: Any, *, margin: float, scale: float) -> Any:
-    """Wang et al., CVPR 2018; without a margin a softmax over cosines."""
-    right = tf.one_hot(codes, cosines.shape[-1])
-    return _cross_entropy(codes, scale * (cosines - margin * right))
-
-
-def arcface(codes: Any, _: Any, cosines: Any, *, margin: float, scale: float) -> Any:
-    """Deng et al., CVPR 2019: the margin is an angle."""
-    right = tf.one_hot(codes, cosines.shape[-1])
-    angles = tf.acos(tf.clip_by_value(cosines, -0.9999, 0.9999))
-    return _cross_entropy(codes, scale * tf.cos(tf.minimum(angles + margin * right, np.pi)))
-
-
-def smoothed(codes: Any, unit: Any, cosines: Any, *, share: float) -> Any:
-    """CosFace with label smoothing."""
-    margin = RECIPE.margin
-    assert margin is not None
-    right = tf.one_hot(codes, cosines.shape[-1])
-    wanted = right * (1 - share) + share / cosines.shape[-1]
-    logits = margin.scale * (cosines - margin.margin * right)
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(wanted, logits))
-
-
-def supervised_contrastive(codes: Any, unit: Any, _: Any) -> Any:
-    """Khosla et al., NeurIPS 2020, temperature 0.1."""
-    same, others = _pairs(codes)
-    logits = tf.matmul(unit, unit, transpose_b=True) / 0.1
-    logits = tf.where(others, logits, -1e9)
-    share = logits - tf.reduce_logsumexp(logits, axis=1, keepdims=True)
-    of_same = tf.reduce_sum(tf.where(same, share, 0.0), axis=1)
-    count = tf.reduce_sum(tf.cast(same, tf.float32), axis=1)
-    return -tf.reduce_mean(of_same / tf.maximum(count, 1.0))
-
-
-def multi_similarity(codes: Any, unit: Any, _: Any) -> Any:
-    """Wang et al., CVPR 2019, without mining: alpha 2, beta 40, lambda 0.5."""
-    same, others = _pairs(codes)
-    cosines = tf.matmul(unit, unit, transpose_b=True)
-    near = tf.where(same, tf.exp(-2.0 * (cosines - 0.5)), 0.0)
-    far = tf.where(others & ~same, tf.exp(40.0 * (cosines - 0.5)), 0.0)
-    near, far = tf.reduce_sum(near, axis=1), tf.reduce_sum(far, axis=1)
-    return tf.reduce_mean(tf.math.log1p(near) / 2.0 + tf.math.log1p(far) / 40.0)
-
-
-def proxy_anchor(codes: Any, _: Any, cosines: Any) -> Any:
-    """Kim et al., CVPR 2020: alpha 32, delta 0.1, the classes' directions as proxies."""
-    right = tf.one_hot(codes, cosines.shape[-1])
-    near = tf.reduce_sum(right * tf.exp(-32.0 * (cosines - 0.1)), axis=0)
-    far = tf.reduce_sum((1 - right) * tf.exp(32.0 * (cosines + 0.1)), axis=0)
-    met = tf.reduce_sum(tf.cast(tf.reduce_any(right > 0, axis=0), tf.float32))
-    return tf.reduce_sum(tf.math.log1p(near)) / met + tf.reduce_mean(tf.math.log1p(far))
-
-
-def beside_softmax(codes: Any, unit: Any, cosines: Any, *, loss: Loss) -> Any:
-    """Another loss and CosFace, both in full."""
-    return loss(codes, unit, cosines) + BASE_LOSS(codes, unit, cosines)
-
-
-def _pairs(codes: Any) -> tuple[Any, Any]:
-    """Whether two of the batch are of one class, and whether they are two."""
-    others = ~tf.eye(tf.shape(codes)[0], dtype=tf.bool)
-    return (codes[:, None] == codes[None, :]) & others, others
-
-
-def _cross_entropy(codes: Any, logits: Any) -> Any:
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits))
+Vary = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
 # Ways to make a picture square.
@@ -141,34 +72,43 @@ def centre_crop(image: Image.Image) -> Image.Image:
     return ImageOps.fit(image, (RECIPE.size, RECIPE.size))
 
 
+# Ways to vary pictures, uint8 (n, height, width, 3), beside the preset's own.
+
+
+def rand_augment(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Cubuk et al., NeurIPS 2020, as Keras has it, colours and all; mirrored parts before it."""
+    layer = keras.layers.RandAugment(seed=int(rng.integers(2**31)))
+    changed = np.asarray(layer(random_parts(pixels, rng), training=True))
+    return changed.round().clip(0, 255).astype(np.uint8)
+
+
 assert RECIPE.margin is not None
-BASE_LOSS: Loss = partial(cosface, margin=RECIPE.margin.margin, scale=RECIPE.margin.scale)
 
 ROWS: dict[str, dict[str, Any]] = {
     "the preset's head": {},
     "one head of 1024": {"heads": 1},
     "last feature map alone": {"columns": "last"},
-    "softmax over cosines, no margin": {"loss": partial(cosface, margin=0.0, scale=16.0)},
+    "softmax over cosines, no margin": {"loss": partial(losses.cosface, margin=0.0, scale=16.0)},
     "one view": {"views": 1},
     "no hidden layer, one head": {"hidden": 0, "heads": 1},
-    "margin 0.35": {"loss": partial(cosface, margin=0.35, scale=16.0)},
+    "margin 0.35": {"loss": partial(losses.cosface, margin=0.35, scale=16.0)},
     "depthwise activations alone": {"columns": "depthwise"},
     "one view, letterbox instead of squash": {"shape": letterbox},
     "one view, centre crop instead of squash": {"shape": centre_crop},
-    "ArcFace, margin 0.5": {"loss": partial(arcface, margin=0.5, scale=16.0)},
+    "ArcFace, margin 0.5": {"loss": partial(losses.arcface, margin=0.5, scale=16.0)},
     "two views (mirror)": {"views": 2},
-    "supervised contrastive, batch 256": {"loss": supervised_contrastive, "batch": 256},
+    "supervised contrastive, batch 256": {"loss": losses.supervised_contrastive, "batch": 256},
     "weights averaged (EMA 0.99)": {"average": 0.99},
-    "margin 0.6": {"loss": partial(cosface, margin=0.6, scale=16.0)},
-    "label smoothing 0.1": {"loss": partial(smoothed, share=0.1)},
+    "margin 0.6": {"loss": partial(losses.cosface, margin=0.6, scale=16.0)},
+    "label smoothing 0.1": {"loss": partial(losses.smoothed, share=0.1)},
     "mixup of features (0.2)": {"mixup": 0.2},
     "60 epochs": {"epochs": 60},
-    "margin 1.2": {"loss": partial(cosface, margin=1.2, scale=16.0)},
-    "scale 10": {"loss": partial(cosface, margin=RECIPE.margin.margin, scale=10.0)},
-    "multi-similarity": {"loss": multi_similarity},
-    "proxy anchor": {"loss": proxy_anchor},
+    "margin 1.2": {"loss": partial(losses.cosface, margin=1.2, scale=16.0)},
+    "scale 10": {"loss": partial(losses.cosface, margin=RECIPE.margin.margin, scale=10.0)},
+    "multi-similarity": {"loss": losses.multi_similarity},
+    "proxy anchor": {"loss": losses.proxy_anchor},
     "supervised contrastive beside CosFace": {
-        "loss": partial(beside_softmax, loss=supervised_contrastive)
+        "loss": partial(losses.beside_softmax, loss=losses.supervised_contrastive)
     },
     "last feature map, GeM pooling (p = 3)": {"columns": "gem"},
     "middle blocks and the last feature map": {"columns": "all"},
@@ -183,7 +123,11 @@ ROWS: dict[str, dict[str, Any]] = {
     "constant learning rate": {"schedule": "constant"},
     "5 epochs": {"epochs": 5},
     "30 epochs": {"epochs": 30},
-    "mirror image averaged in at inference": {"crops": True},
+    "mirror image averaged in at inference": {"looks": 2},
+    "mirror image and six parts averaged in at inference": {"looks": 8},
+    "parts and mirror, no accidents": {"varied_by": random_parts},
+    "RandAugment instead of accidents": {"varied_by": rand_augment},
+    "distilled from three heads": {"teachers": 3},
 }
 
 
@@ -257,9 +201,12 @@ class Bench:
             len(self.dataset.pixels) + view * len(pool) + others for view in range(RECIPE.views - 1)
         ]
         self.features = np.stack([_half(cached.plain(rows)) for rows in at])
-        mirrored = len(self.dataset.pixels) + np.searchsorted(np.sort(pool), self.validation)
         self.plain = _half(cached.plain(self.validation))
-        self.mirror = _half(cached.plain(mirrored))
+        looks = np.searchsorted(np.sort(pool), self.validation)
+        at = [
+            len(self.dataset.pixels) + view * len(pool) + looks for view in range(RECIPE.views - 1)
+        ]
+        self.looks = [self.plain, *(_half(cached.plain(rows)) for rows in at)]
         self.labels = [self.dataset.classes[code] for code in self.dataset.labels[self.validation]]
         self.codes = self.dataset.labels[self.train].astype(np.int32)
         self.asking = self._changed(prefix)
@@ -308,24 +255,63 @@ class Bench:
     def row(
         self,
         *,
-        loss: Loss = BASE_LOSS,
+        loss: Loss = losses.base,
         columns: str = "pooled",
+        looks: int = 1,
+        teachers: int = 0,
+        shape: Callable[[Image.Image], Image.Image] | None = None,
+        varied_by: Vary | None = None,
+        epochs: int = EPOCHS,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Train one style head and measure it, alone and joined with the work part.
+
+        Args:
+            looks: views of a picture whose embeddings are averaged.
+            teachers: heads of other seeds whose mean answer is learnt beside the class.
+            shape: how pictures are made square; one view.
+            varied_by: how the views but the plain one are made.
+            options: of `_head` and `_fit`.
+        """
+        if shape:
+            return self._shaped(shape)
+        if varied_by:
+            return self._varied(varied_by)
+        start = time.monotonic()
+        chosen = self.columns[columns]
+        taught = None
+        if teachers:
+            heads = [self._head(chosen, loss, epochs, 1 + seed) for seed in range(teachers)]
+            answers = [_style(head, self.features[0, :, chosen])[1] for head in heads]
+            assert RECIPE.margin is not None
+            taught = tf.nn.softmax(RECIPE.margin.scale * np.mean(answers, axis=0))
+        model = self._head(chosen, loss, epochs, 0, taught, **options)
+        seconds = time.monotonic() - start
+        seen = [_style(model, look[:, chosen]) for look in self.looks[:looks]]
+        embeddings = _unit(np.sum([unit for unit, _ in seen], axis=0))
+        cosines = np.sum([cosines for _, cosines in seen], axis=0)
+        return self._measured(embeddings, cosines, self._asked(model, chosen)) | {
+            "seconds": round(seconds, 1)
+        }
+
+    def _head(
+        self,
+        columns: slice,
+        loss: Loss,
+        epochs: int,
+        seed: int,
+        taught: Any = None,
+        *,
         hidden: int = RECIPE.hidden,
         heads: int = RECIPE.heads,
         dimension: int = RECIPE.dimension,
         norm: str | None = "batch",
         dropout: float = RECIPE.dropout,
-        crops: bool = False,
-        shape: Callable[[Image.Image], Image.Image] | None = None,
         **training: Any,
-    ) -> dict[str, Any]:
-        """Train one style head and measure it, alone and joined with the work part."""
-        if shape:
-            return self._shaped(shape)
-        start = time.monotonic()
-        keras.utils.set_random_seed(0)
-        chosen = self.columns[columns]
-        inputs = x = keras.Input((chosen.stop - chosen.start,))
+    ) -> keras.Model:
+        """A trained style head: features to unit embeddings and cosines, of every small head."""
+        keras.utils.set_random_seed(seed)
+        inputs = x = keras.Input((columns.stop - columns.start,))
         if norm:
             kinds = {
                 "batch": keras.layers.BatchNormalization,
@@ -345,17 +331,16 @@ class Bench:
             codes = tf.gather(self.codes, rows)
             unit, cosines = found
             each = [loss(codes, unit[:, head], cosines[:, head]) for head in range(heads)]
-            return tf.add_n(each) / heads
+            value = tf.add_n(each) / heads
+            if taught is not None:
+                assert RECIPE.margin is not None
+                own = RECIPE.margin.scale * tf.reduce_mean(cosines, axis=1)
+                wanted = tf.gather(taught, rows)
+                value += tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(wanted, own))
+            return value
 
-        self._fit(model, chosen, mean_loss, **training)
-        seconds = time.monotonic() - start
-        embeddings, cosines = _style(model, self.plain[:, chosen])
-        if crops:
-            mirrored, more = _style(model, self.mirror[:, chosen])
-            embeddings, cosines = _unit(embeddings + mirrored), cosines + more
-        return self._measured(embeddings, cosines, self._asked(model, chosen)) | {
-            "seconds": round(seconds, 1)
-        }
+        self._fit(model, columns, mean_loss, epochs=epochs, seed=seed, **training)
+        return model
 
     def _shaped(self, shape: Callable[[Image.Image], Image.Image]) -> dict[str, Any]:
         """The row of one view, of pictures made square in another way; nothing is joined."""
@@ -367,14 +352,36 @@ class Bench:
             for row in rows
         ]
         features = _half(compiled(self.prefix)(np.stack(pixels)))
-        kept = self.features, self.plain
-        self.features, self.plain = features[None, : len(self.train)], features[len(self.train) :]
-        try:
+        train, validation = np.split(features, [len(self.train)])
+        with self._instead(train[None], [validation]):
             row = self.row(views=1)
-        finally:
-            self.features, self.plain = kept
         del row["joined"]  # the changed pictures are squashed ones
         return row
+
+    def _varied(self, vary: Vary) -> dict[str, Any]:
+        """The row of training pictures varied in another way."""
+        run, rng = compiled(self.prefix), np.random.default_rng(0)
+        features = self.features[:1]
+        for _ in range(RECIPE.views - 1):
+            view = [
+                _half(run(vary(np.asarray(self.dataset.pixels[rows]), rng)))
+                for rows in np.array_split(self.train, -(-len(self.train) // 64))
+            ]
+            features = np.concatenate([features, np.concatenate(view)[None]])
+        with self._instead(features, self.looks):
+            return self.row()
+
+    @contextmanager
+    def _instead(
+        self, features: NDArray[np.float16], looks: list[NDArray[np.float16]]
+    ) -> Iterator[None]:
+        """Other pictures while the block runs."""
+        kept = self.features, self.looks
+        self.features, self.looks = features, looks
+        try:
+            yield
+        finally:
+            self.features, self.looks = kept
 
     def _measured(self, style: Floats, cosines: Floats, asked: Floats) -> dict[str, Any]:
         if self.base is None:
@@ -422,6 +429,7 @@ class Bench:
         loss: Callable[[Any, Any], Any],
         *,
         epochs: int = EPOCHS,
+        seed: int = 0,
         batch: int = RECIPE.batch,
         views: int = RECIPE.views,
         mixup: float = 0.0,
@@ -430,7 +438,7 @@ class Bench:
         schedule: str = "warmup_cosine",
     ) -> None:
         """Adam on `loss(rows of the training works, the model's outputs)`."""
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         works = len(self.train)
         steps = -(-works // batch) * epochs
         peak = RECIPE.phases[0].learning_rate
