@@ -5,13 +5,14 @@ Every answer about works says which release and which model it comes from.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from index.catalogue import Entry
+from index.confidence import Confidence
+from index.space.model import CopyRule, Part
 
 _NAMED = ("title", "artist", "date")
 
@@ -68,25 +69,112 @@ class Neighbour(Work):
     """A work near a query.
 
     Args:
-        rank: copies of the query first, then the nearest.
-        score: cosine with the query, to six digits.
+        rank: copies of the query first, then the nearest; 1 is the first of all pages.
+        score: cosine with the query, to six digits; with `style` that balance of the parts'
+            cosines.
+        confidence: the chance that it is of the query's class, as the collection itself taught it
+            (`GET /v1/collection` says how well); None for several examples, or where the
+            collection has too few works to learn from.
         copy_of_query: the same work (another scan, a crop, a photograph of it) and not one that is
             alike; how often that is wrong stands in the model's manifest.
     """
 
     rank: int
     score: float
+    confidence: float | None
     copy_of_query: bool
 
 
 class Neighbours(Versions):
-    """The same work's pictures, then the nearest; fewer than asked for where fewer exist."""
+    """The same work's pictures, then the nearest; fewer than asked for where fewer exist.
 
+    Args:
+        total: works that could be answered with: all that the filter lets through.
+        nothing_alike: whether nothing in the collection is like the picture; None where that is
+            not known (`GET /v1/collection` says how often it is wrong).
+    """
+
+    total: int
+    nothing_alike: bool | None
     results: list[Neighbour]
+
+
+class Batch(Versions):
+    """Answers to several pictures in their order: each what it would have got alone."""
+
+    answers: list[Neighbours | ProblemDocument]
+
+
+class Embedding(Versions):
+    """A picture's vector.
+
+    Args:
+        embedding: unit norm; the parts one after the other, each of the norm sqrt(weight).
+    """
+
+    embedding: list[float]
+    parts: list[Part]
 
 
 class Item(Versions, Work):
     """One work."""
+
+
+class Items(Versions):
+    """A page of a list of works.
+
+    Args:
+        total: works in the whole list.
+    """
+
+    total: int
+    results: list[Work]
+
+
+class FacetValue(BaseModel):
+    """A value and how many works have it."""
+
+    value: str
+    works: int
+
+
+class FacetCounts(BaseModel):
+    """A field that a filter can ask for.
+
+    Args:
+        distinct: how many values it has in all.
+        values: the most frequent first.
+    """
+
+    field: str
+    distinct: int
+    values: list[FacetValue]
+
+
+class Facets(Versions):
+    """What the works can be told apart by."""
+
+    facets: list[FacetCounts]
+
+
+class Collection(Versions):
+    """What is served, and how far its answers can be trusted.
+
+    Args:
+        style: the balance of the parts that searches have unless they say otherwise; None where
+            the model has one part.
+        confidence: how `confidence` and `nothing_alike` were learnt, and how often they are
+            wrong; None where they are not known.
+        copies: the same of `copy_of_query`.
+    """
+
+    works: int
+    created: str
+    dimension: int
+    parts: list[Part]
+    style: float | None
+    confidence: Confidence | None
+    copies: CopyRule | None
 
 
 class Ready(Versions):
@@ -120,7 +208,7 @@ def describe(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "label": entry.label,
-        "title": entry.metadata.get("title") or PurePosixPath(entry.name).stem,
+        "title": entry.title,
         "artist": entry.metadata.get("artist"),
         "date": entry.metadata.get("date"),
         "thumbnail": f"/v1/items/{quote(entry.id, safe='')}/thumbnail",

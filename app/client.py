@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,7 +14,16 @@ from pydantic import BaseModel, ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from app.answers import Item, Neighbours
+from app.answers import Batch, Collection, Embedding, Facets, Item, Items, Neighbours
+from app.options import (
+    Boxed,
+    Examples,
+    FacetOptions,
+    NoOptions,
+    PictureOptions,
+    SearchOptions,
+    Words,
+)
 from app.upload import FIELD
 from index.progress import console
 from index.space.errors import ArtkinError, BadInput
@@ -35,7 +45,9 @@ class Client:
 
     Example:
         >>> with Client("http://127.0.0.1:8000") as client:
-        ...     for work in client.search(Path("portrait.jpg").read_bytes(), k=3).results:
+        ...     picture = Path("portrait.jpg").read_bytes()
+        ...     wanted = PictureOptions(k=3, filter="date:1850..1900")
+        ...     for work in client.search(picture, wanted).results:
         ...         print(work.score, work.title)
     """
 
@@ -57,24 +69,70 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def search(self, picture: bytes, k: int = 5) -> Neighbours:
-        """The k works most like a picture, the bytes of a JPEG, PNG or WebP file."""
+    def search(self, picture: bytes, options: PictureOptions | None = None) -> Neighbours:
+        """The works most like a picture, the bytes of a JPEG, PNG or WebP file."""
         # The name of a file is nobody's business; the service reads none.
-        files = {FIELD: ("image", picture)}
-        return self._ask(Neighbours, "POST", "/v1/search", params={"k": k}, files=files)
+        files = [(FIELD, ("image", picture))]
+        return self._ask(Neighbours, "POST", "/v1/search", options, files=files)
 
-    def similar(self, id_: str, k: int = 5) -> Neighbours:
-        """The k works most like a work of the collection."""
-        path = f"/v1/items/{quote(id_, safe='')}/similar"
-        return self._ask(Neighbours, "GET", path, params={"k": k})
+    def search_batch(
+        self, pictures: Sequence[bytes], options: PictureOptions | None = None
+    ) -> Batch:
+        """The same for up to 32 pictures; one that cannot be used has its problem for an answer."""
+        files = [(FIELD, ("image", picture)) for picture in pictures]
+        return self._ask(Batch, "POST", "/v1/search/batch", options, files=files)
+
+    def search_examples(
+        self,
+        positive: Sequence[bytes] = (),
+        negative: Sequence[bytes] = (),
+        options: Examples | None = None,
+    ) -> Neighbours:
+        """The works most like some examples and unlike others, pictures or, by their ids in the
+        options, works of the collection."""
+        files = [
+            (name, ("image", picture))
+            for name, pictures in (("positive", positive), ("negative", negative))
+            for picture in pictures
+        ]
+        return self._ask(Neighbours, "POST", "/v1/search/examples", options, files=files)
+
+    def embed(self, picture: bytes, options: Boxed | None = None) -> Embedding:
+        """A picture's vector."""
+        files = [(FIELD, ("image", picture))]
+        return self._ask(Embedding, "POST", "/v1/embed", options, files=files)
+
+    def similar(self, id_: str, options: SearchOptions | None = None) -> Neighbours:
+        """The works most like a work of the collection."""
+        return self._ask(Neighbours, "GET", f"/v1/items/{quote(id_, safe='')}/similar", options)
+
+    def items(self, options: Words | None = None) -> Items:
+        """Works by words and filter, a page of them."""
+        return self._ask(Items, "GET", "/v1/items", options)
+
+    def facets(self, options: FacetOptions | None = None) -> Facets:
+        """What works can be told apart by."""
+        return self._ask(Facets, "GET", "/v1/facets", options)
+
+    def collection(self) -> Collection:
+        """What is served, and how far its answers can be trusted."""
+        return self._ask(Collection, "GET", "/v1/collection")
 
     def item(self, id_: str) -> Item:
         """One work of the collection."""
         return self._ask(Item, "GET", f"/v1/items/{quote(id_, safe='')}")
 
-    def _ask(self, kind: type[A], method: str, path: str, **options: Any) -> A:
+    def _ask(
+        self,
+        kind: type[A],
+        method: str,
+        path: str,
+        options: NoOptions | None = None,
+        **content: Any,
+    ) -> A:
+        asked = options.model_dump(mode="json", exclude_defaults=True) if options else {}
         try:
-            answer = self._http.request(method, path, **options)
+            answer = self._http.request(method, path, params=asked, **content)
         except httpx.UnsupportedProtocol as error:
             raise BadInput(f"--url must be like {DEFAULT_URL}; received {self._url!r}") from error
         except httpx.TransportError as error:
@@ -105,29 +163,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `artkin query`."""
     parser.add_argument("image", type=Path, help="a JPEG, PNG or WebP file")
     parser.add_argument("--url", default=DEFAULT_URL, help="default: %(default)s")
-    parser.add_argument("-k", type=int, default=5, help="neighbours, 1 to 100; default: 5")
+    parser.add_argument("-k", type=int, help="neighbours, 1 to 100; default: 5")
+    parser.add_argument("--offset", type=int, help="neighbours passed over, to page")
+    parser.add_argument(
+        "--filter", metavar="TERMS", help="""e.g. 'class:baroque date:1600..1650 -artist:"A. N."'"""
+    )
+    parser.add_argument("--style", type=float, help="1 compares style alone, 0 the work alone")
+    parser.add_argument("--diversity", type=float, help="0 to 1: works unlike each other")
+    parser.add_argument("--box", metavar="L,T,R,B", help="a region of the picture, as shares")
+    parser.add_argument("--exclude-same-artist", action="store_true", default=None)
     parser.add_argument("--json", action="store_true", help="print the service's answer")
 
 
 def main(options: argparse.Namespace) -> None:
     """Ask, and print what is like the picture."""
+    picture = options.image.read_bytes()
     with Client(options.url) as client:
-        answer = client.search(options.image.read_bytes(), options.k)
+        answer = client.search(picture, _asked(options))
     if options.json:
         print(answer.model_dump_json(indent=2))
         return
     console.print(_table(answer))
 
 
+def _asked(options: argparse.Namespace) -> PictureOptions:
+    names = PictureOptions.model_fields
+    given = {k: v for k, v in vars(options).items() if k in names and v is not None}
+    try:
+        return PictureOptions(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+        raise BadInput(f"{flag}: {first['msg']}; received {first['input']!r}") from error
+
+
 def _table(answer: Neighbours) -> Table:
-    table = Table(caption=f"release {answer.index_version}, model {answer.model_version}")
-    for name in ("rank", "score", "title", "artist", "date", "class", "id"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("rank", "score"))
+    caption = f"{answer.total} works, release {answer.index_version}, model {answer.model_version}"
+    if answer.nothing_alike:
+        caption = f"nothing in the collection is like this picture; {caption}"
+    table = Table(caption=caption)
+    trusted = any(work.confidence is not None for work in answer.results)
+    numbers = ("rank", "score", "trust") if trusted else ("rank", "score")
+    for name in (*numbers, "title", "artist", "date", "class", "id"):
+        table.add_column(name, overflow="fold", no_wrap=name in numbers)
     for work in answer.results:
         marks = " (same work)" if work.copy_of_query else ""
         marks += " (black and white)" if work.greyscale else ""
+        trust = [f"{work.confidence or 0:.0%}"] if trusted else []
         cells = (work.title + marks, work.artist, work.date, work.label, work.id)
         # Text, not str: brackets in a title are not markup.
         texts = [Text(cell or "-") for cell in cells]
-        table.add_row(str(work.rank), f"{work.score:.3f}", *texts)
+        table.add_row(str(work.rank), f"{work.score:.3f}", *trust, *texts)
     return table

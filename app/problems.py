@@ -1,5 +1,6 @@
 """Errors as answers: the one place where they become HTTP statuses (RFC 9457).
 
+BadInput            422 invalid-parameter
 ImageRejected       415 unsupported-image, else 422 with the slug it carries
 Problem             whatever it says: the service's own refusals
 RequestValidation   422 invalid-parameter
@@ -22,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from app.answers import ProblemDocument
-from index.space.errors import ImageRejected
+from index.space.errors import BadInput, ImageRejected
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger(__name__)
@@ -53,16 +54,27 @@ def unavailable(slug: str, detail: str) -> Problem:
     return Problem(503, slug, detail, {"Retry-After": "1"})
 
 
-def answer(problem: Problem, scope: Scope) -> Response:
-    """The problem as an answer to the request of `scope`."""
-    document = ProblemDocument(
+def of_rejected(error: ImageRejected) -> Problem:
+    """A picture that cannot be used, as a problem."""
+    status = 415 if error.slug == "unsupported-image" else 422
+    return Problem(status, error.slug, str(error))
+
+
+def document(problem: Problem, scope: Scope) -> ProblemDocument:
+    """The problem as what the request of `scope` is told."""
+    return ProblemDocument(
         type=f"/problems/{problem.slug}",
         title=problem.slug.replace("-", " ").capitalize(),
         status=problem.status,
         detail=problem.detail,
         request_id=scope["state"]["request_id"],
     )
-    return JSONResponse(document.model_dump(), problem.status, problem.headers, MEDIA_TYPE)
+
+
+def answer(problem: Problem, scope: Scope) -> Response:
+    """The problem as an answer to the request of `scope`."""
+    told = document(problem, scope).model_dump()
+    return JSONResponse(told, problem.status, problem.headers, MEDIA_TYPE)
 
 
 # What OpenAPI says of every call.
@@ -83,8 +95,11 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(ImageRejected)
     async def on_rejected(request: Request, error: ImageRejected) -> Response:
-        status = 415 if error.slug == "unsupported-image" else 422
-        return answer(Problem(status, error.slug, str(error)), request.scope)
+        return answer(of_rejected(error), request.scope)
+
+    @app.exception_handler(BadInput)
+    async def on_bad_input(request: Request, error: BadInput) -> Response:
+        return answer(Problem(422, "invalid-parameter", str(error)), request.scope)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:

@@ -9,19 +9,37 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from app.answers import Item, Neighbour, Neighbours, describe
+from app.answers import (
+    Collection,
+    Embedding,
+    FacetCounts,
+    Facets,
+    FacetValue,
+    Item,
+    Items,
+    Neighbours,
+    Work,
+    describe,
+)
+from app.options import Boxed, Examples, FacetOptions, PictureOptions, SearchOptions, Words
 from app.problems import Problem
+from app.ranking import Vector, combined
+from app.searching import Question, answer
 from index.catalogue import Entry
+from index.filters import parse_filter
 from index.match import check_match
 from index.release import Release, open_release
 from index.space.encoder import Encoder
+from index.space.errors import BadInput, ImageRejected
 from index.space.model import Model, load_model
-from index.space.preprocessing import UPLOAD_LIMITS, decode, to_pixels
+from index.space.preprocessing import UPLOAD_LIMITS, crop, decode, to_pixels
 from index.vectors import Floats
+
+Answered: TypeAlias = Neighbours | ImageRejected
 
 
 @dataclass(frozen=True)
@@ -31,25 +49,118 @@ class Serving:
     release: Release
     encoder: Encoder
 
-    def search(self, picture: bytes, k: int) -> Neighbours:
-        """The k works most like an uploaded picture.
+    def search(self, picture: bytes, options: PictureOptions) -> Neighbours:
+        """The works most like an uploaded picture.
+
+        Raises:
+            ImageRejected: the picture cannot be used.
+            BadInput: the filter or the balance cannot.
+        """
+        vector = self._embed(picture, options)
+        return self._answer(Question(vector, [vector]), options)
+
+    def similar(self, id_: str, options: SearchOptions) -> Neighbours:
+        """The works most like a work of the collection, itself left out by its id.
+
+        Raises:
+            Problem: 404 `no-such-item`.
+            BadInput: the filter or the balance cannot be used.
+        """
+        entry = self.entry(id_)
+        vector = self._vectors([entry])[0]
+        return self._answer(Question(vector, [vector], [entry]), options)
+
+    def search_examples(
+        self, positive: list[bytes], negative: list[bytes], options: Examples
+    ) -> Neighbours:
+        """The works most like some examples and unlike others, themselves left out.
+
+        Raises:
+            ImageRejected: a picture cannot be used.
+            Problem: 404 `no-such-item`; 422 `no-example`, nothing to be like.
+            BadInput: the filter or the balance cannot be used.
+        """
+        like = [self.entry(id_) for id_ in options.positive_id]
+        unlike = [self.entry(id_) for id_ in options.negative_id]
+        if not like and not positive:
+            detail = (
+                "a search by examples needs one to be like: a file in the field `positive`, or "
+                "?positive_id=ID; received none"
+            )
+            raise Problem(422, "no-example", detail)
+        wanted = [*map(self._embed, positive), *self._vectors(like)]
+        unwanted = [*map(self._embed, negative), *self._vectors(unlike)]
+        query = combined(wanted, unwanted, self.encoder.model.manifest)
+        is_one = len(wanted) == 1 and not unwanted
+        return self._answer(Question(query, wanted, like, unlike, is_one), options)
+
+    def search_batch(self, pictures: list[bytes], options: PictureOptions) -> list[Answered]:
+        """What `search` says of each of several pictures, or why it cannot be used.
+
+        Raises:
+            BadInput: the filter or the balance cannot be used.
+        """
+
+        def one(picture: bytes) -> Answered:
+            try:
+                return self.search(picture, options)
+            except ImageRejected as error:
+                return error
+
+        return [one(picture) for picture in pictures]
+
+    def embed(self, picture: bytes, options: Boxed) -> Embedding:
+        """A picture's vector.
 
         Raises:
             ImageRejected: the picture cannot be used.
         """
-        spec = self.encoder.model.manifest.preprocessing
-        pixels = to_pixels(decode(picture, UPLOAD_LIMITS), spec)
-        return self._neighbours(self.encoder.encode(pixels[np.newaxis]), k)
+        vector = self._embed(picture, options).tolist()
+        parts = self.encoder.model.manifest.parts
+        return Embedding(embedding=vector, parts=parts, **self.versions())
 
-    def similar(self, id_: str, k: int) -> Neighbours:
-        """The k works most like a work of the collection, itself left out by its id.
+    def items(self, options: Words) -> Items:
+        """Works by words and filter.
 
         Raises:
-            Problem: 404 `no-such-item`.
+            BadInput: the filter cannot be used.
         """
-        entry = self.entry(id_)
-        query = self.release.vectors.get(np.asarray([entry.row], np.int64))
-        return self._neighbours(query, k, without=entry)
+        total, entries = self.release.catalogue.find(
+            options.q, parse_filter(options.filter), options.limit, options.offset
+        )
+        works = [Work(**describe(entry)) for entry in entries]
+        return Items(total=total, results=works, **self.versions())
+
+    def facets(self, options: FacetOptions) -> Facets:
+        """What works can be told apart by.
+
+        Raises:
+            BadInput: the filter cannot be used.
+        """
+        found = self.release.catalogue.facets(parse_filter(options.filter), options.limit)
+        facets = [
+            FacetCounts(
+                field=facet.field,
+                distinct=facet.values,
+                values=[FacetValue(value=value, works=works) for value, works in facet.counts],
+            )
+            for facet in found
+        ]
+        return Facets(facets=facets, **self.versions())
+
+    def collection(self) -> Collection:
+        """What is served."""
+        release, model = self.release.manifest, self.encoder.model.manifest
+        return Collection(
+            works=release.works,
+            created=release.created,
+            dimension=model.dimension,
+            parts=model.parts,
+            style=model.parts[0].weight if len(model.parts) > 1 else None,
+            confidence=release.confidence,
+            copies=model.copies,
+            **self.versions(),
+        )
 
     def item(self, id_: str) -> Item:
         """One work.
@@ -83,44 +194,27 @@ class Serving:
         """The fields of `Versions`."""
         return {"index_version": self.release.id, "model_version": self.encoder.model.version}
 
-    def _neighbours(self, query: Floats, k: int, without: Entry | None = None) -> Neighbours:
-        """Copies first, then the works alike."""
-        left_out = [] if without is None else [without.row]
-        copies = [row for row in self._copies(query, k + len(left_out)) if row not in left_out][:k]
-        wanted = k + len(left_out) + len(copies)
-        _, near = self.release.vectors.search(query, wanted)
-        alike = [row for row in near[0].tolist() if row not in (*left_out, *copies)]
-        rows = [*copies, *alike][:k]
-        scores = self.release.vectors.get(np.asarray(rows, np.int64)) @ query[0]
-        results = [
-            Neighbour(
-                rank=rank, score=round(score, 6), copy_of_query=row in copies, **describe(entry)
-            )
-            for rank, (row, score, entry) in enumerate(
-                zip(rows, scores.tolist(), self.release.catalogue.by_rows(rows), strict=True), 1
-            )
-        ]
-        return Neighbours(results=results, **self.versions())
+    def _embed(self, picture: bytes, options: Boxed | None = None) -> Vector:
+        image = decode(picture, UPLOAD_LIMITS)
+        box = options.corners() if options else None
+        if box:
+            image = crop(image, box)
+        pixels = to_pixels(image, self.encoder.model.manifest.preprocessing)
+        vector: Vector = self.encoder.encode(pixels[np.newaxis])[0]
+        return vector
 
-    def _copies(self, query: Floats, k: int) -> list[int]:
-        """Rows of the works of which the query is another picture, nearest first, at most k.
+    def _vectors(self, entries: list[Entry]) -> Floats:
+        return self.release.vectors.get(np.asarray([entry.row for entry in entries], np.int64))
 
-        Only the part that knows the work asks: the query's other numbers are zero, so that the
-        index multiplies that part with its like and nothing else.
-        """
-        manifest = self.encoder.model.manifest
-        rule = manifest.copies
-        if rule is None:
-            return []
-        columns = manifest.columns(rule.part)
-        norm = float(np.linalg.norm(query[0, columns]))
-        asking = np.zeros_like(query)
-        asking[0, columns] = query[0, columns] / norm
-        scores, rows = self.release.vectors.search(asking, k)
-        # Works' parts have the norm that the query's has: the square root of the part's weight.
-        is_copy = scores[0] / norm >= rule.cosine
-        found: list[int] = rows[0][is_copy].tolist()
-        return found
+    def _answer(self, question: Question, options: SearchOptions) -> Neighbours:
+        model = self.encoder.model
+        if options.style is not None and len(model.manifest.parts) < 2:
+            raise BadInput(
+                f"style shifts the balance of two parts; the model {model.version} has one; "
+                f"received style={options.style:g}; leave it out"
+            )
+        found = answer(self.release, model.manifest, question, options)
+        return Neighbours(**found, **self.versions())
 
 
 def load(model_folder: Path, release_folder: Path, before: Serving | None) -> Serving:

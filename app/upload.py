@@ -1,4 +1,4 @@
-"""The one picture of a request, in memory: multipart form or raw body.
+"""The pictures of a request, in memory: multipart form or raw body.
 
 Starlette's form parser writes files over 1 MiB to the disk, takes the last of two files with the
 same name, and does not miss a final boundary. Its own parser, python-multipart, is used here
@@ -8,7 +8,7 @@ directly; a part's file name is never read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -17,75 +17,100 @@ from starlette.requests import Request
 from app.problems import Problem
 
 FIELD = "image"
-# What OpenAPI says of such a request.
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"type": "string", "format": "binary"}},
-                }
-            },
-            **{
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for media_type in ("image/jpeg", "image/png", "image/webp")
-            },
-        },
-    }
-}
+# Fields with the number of files that each may hold.
+Fields: TypeAlias = Mapping[str, int]
+ONE: Fields = {FIELD: 1}
+BATCH: Fields = {FIELD: 32}
+EXAMPLES: Fields = {"positive": 8, "negative": 8}
+
+
+def request_body(fields: Fields, raw: bool = False, required: bool = True) -> dict[str, Any]:
+    """What OpenAPI says of such a request.
+
+    Args:
+        raw: a picture alone may be sent as well.
+    """
+    file = {"type": "string", "format": "binary"}
+    several = {name: {"type": "array", "items": file, "maxItems": n} for name, n in fields.items()}
+    properties = {FIELD: file} if fields == ONE else several
+    needed = {"required": [FIELD]} if FIELD in fields else {}
+    schema = {"type": "object", **needed, "properties": properties}
+    kinds = ("image/jpeg", "image/png", "image/webp") if raw else ()
+    content = {"multipart/form-data": {"schema": schema}, **{k: {"schema": file} for k in kinds}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 async def read_picture(request: Request) -> bytes:
-    """The bytes of the uploaded picture.
+    """The bytes of the one uploaded picture, of a form or sent alone.
 
     Raises:
         Problem: 415 `unsupported-media-type`, 400 `multipart-malformed`, 413 `body-too-large`.
     """
-    content_type = request.headers.get("content-type", "")
-    kind, options = parse_options_header(content_type)
+    kind, options = _content_type(request)
     if kind == b"multipart/form-data":
-        return _only_picture(await request.body(), options)
+        return _files(await request.body(), options, ONE)[FIELD][0]
     if kind.startswith(b"image/"):
         return await request.body()
-    raise Problem(
-        415,
-        "unsupported-media-type",
-        f"Content-Type must be multipart/form-data with a file field {FIELD!r}, or image/*; "
-        f"received {content_type[:100]!r}",
+    raise _unsupported(request, f"multipart/form-data with a file field {FIELD!r}, or image/*")
+
+
+async def read_pictures(request: Request, fields: Fields) -> dict[str, list[bytes]]:
+    """The bytes of the pictures of a form, by field.
+
+    Raises:
+        Problem: 415 `unsupported-media-type`, 400 `multipart-malformed`, 413 `body-too-large`.
+    """
+    kind, options = _content_type(request)
+    if kind == b"multipart/form-data":
+        return _files(await request.body(), options, fields)
+    if not kind and FIELD not in fields and not await request.body():
+        return {name: [] for name in fields}  # examples may be ids alone
+    raise _unsupported(request, f"multipart/form-data with {_described(fields)}")
+
+
+def _content_type(request: Request) -> tuple[bytes, Mapping[bytes, bytes]]:
+    return parse_options_header(request.headers.get("content-type", ""))
+
+
+def _unsupported(request: Request, wanted: str) -> Problem:
+    received = request.headers.get("content-type", "")[:100]
+    return Problem(
+        415, "unsupported-media-type", f"Content-Type must be {wanted}; received {received!r}"
     )
 
 
-def _only_picture(body: bytes, options: Mapping[bytes, bytes]) -> bytes:
+def _described(fields: Fields) -> str:
+    if fields == ONE:
+        return f"exactly one file, in the field {FIELD!r}, and nothing else"
+    each = [f"at most {most} files in the field {name!r}" for name, most in fields.items()]
+    return " and ".join(each)
+
+
+def _files(body: bytes, options: Mapping[bytes, bytes], fields: Fields) -> dict[str, list[bytes]]:
     if b"boundary" not in options:
-        raise _malformed("its Content-Type has no boundary")
-    form = _Form()
+        raise _malformed(fields, "its Content-Type has no boundary")
+    form = _Form(fields)
     try:
         MultipartParser(options[b"boundary"], form.callbacks()).write(body)
     except FormParserError as error:
-        raise _malformed(str(error)) from error
+        raise _malformed(fields, str(error)) from error
     if not form.complete:
-        raise _malformed("it has no part, or ends before its final boundary")
-    return bytes(form.picture)
+        raise _malformed(fields, "it has no part, or ends before its final boundary")
+    return {name: [bytes(file) for file in files] for name, files in form.files.items()}
 
 
-def _malformed(why: str) -> Problem:
-    return Problem(
-        400,
-        "multipart-malformed",
-        f"the form must hold exactly one file, in the field {FIELD!r}, and nothing else: {why}",
-    )
+def _malformed(fields: Fields, why: str) -> Problem:
+    return Problem(400, "multipart-malformed", f"the form must hold {_described(fields)}: {why}")
 
 
 class _Form:
-    """Collects the one part a form may have; anything else is refused as soon as it shows."""
+    """Collects the files that a form may have; anything else is refused as soon as it shows."""
 
-    def __init__(self) -> None:
-        self.picture = bytearray()
+    def __init__(self, fields: Fields) -> None:
+        self.files: dict[str, list[bytearray]] = {name: [] for name in fields}
         self.complete = False
-        self._parts = 0
+        self._fields = fields
+        self._file = bytearray()
         self._name = bytearray()
         self._value = bytearray()
         self._disposition = b""
@@ -98,14 +123,16 @@ class _Form:
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._end_header,
             "on_headers_finished": self._check,
-            "on_part_data": lambda data, start, end: self.picture.extend(data[start:end]),
+            "on_part_data": lambda data, start, end: self._file.extend(data[start:end]),
             "on_end": self._end,
         }
 
     def _begin(self) -> None:
-        self._parts += 1
-        if self._parts > 1:
-            raise _malformed("received a second part; search options go into the URL, as ?k=5")
+        if sum(map(len, self.files.values())) == sum(self._fields.values()):
+            raise _malformed(
+                self._fields, "received one part more; search options go into the URL, as ?k=5"
+            )
+        self._disposition = b""
 
     def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
@@ -116,10 +143,16 @@ class _Form:
     def _check(self) -> None:
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
-        if name != FIELD:
-            raise _malformed(f"received a field {name[:50]!r}")
+        if name not in self._fields:
+            raise _malformed(self._fields, f"received a field {name[:50]!r}")
         if b"filename" not in options:
-            raise _malformed(f"the field {FIELD!r} holds text; send a file (curl: -F image=@FILE)")
+            raise _malformed(
+                self._fields, f"the field {name!r} holds text; send a file (curl: -F {name}=@FILE)"
+            )
+        if len(self.files[name]) == self._fields[name]:
+            raise _malformed(self._fields, f"received more files in the field {name!r}")
+        self._file = bytearray()
+        self.files[name].append(self._file)
 
     def _end(self) -> None:
-        self.complete = self._parts == 1
+        self.complete = any(self.files.values())

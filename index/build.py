@@ -20,6 +20,7 @@ import numpy as np
 
 from index.catalogue import Catalogue, write_catalogue
 from index.collection import Collection, read_collection
+from index.confidence import learn_confidence
 from index.embedding import BATCH, Embedded, embed
 from index.progress import counted, say
 from index.release import (
@@ -163,6 +164,7 @@ def _manifest(
         left_out=collection.left_out,
         bad=embedded.bad,
         canaries=canaries,
+        confidence=learn_confidence(embedded.vectors, embedded.entries, model.manifest),
     )
 
 

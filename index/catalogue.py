@@ -11,13 +11,19 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from index.space.errors import ArtefactError
+import numpy as np
+from numpy.typing import NDArray
+
+from index.dates import years
+from index.filters import DATE, Term, condition, fold
+from index.space.errors import ArtefactError, BadInput
 from index.tables import count_rows, new_table, open_table
 
-# The columns stand in the order of the fields of `Entry`.
+# The columns of `works` stand in the order of the fields of `Entry`; the years are those of its
+# date. `facets` is what filters ask, `words` what people type.
 _SCHEMA = """
 CREATE TABLE works (
     row INTEGER PRIMARY KEY,
@@ -30,9 +36,17 @@ CREATE TABLE works (
     greyscale INTEGER NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
-    metadata TEXT NOT NULL
-)
+    metadata TEXT NOT NULL,
+    first_year INTEGER,
+    last_year INTEGER
+);
+CREATE TABLE facets (field TEXT NOT NULL, value TEXT NOT NULL, shown TEXT NOT NULL, row INTEGER);
+CREATE INDEX facets_by_value ON facets (field, value, row);
+CREATE VIRTUAL TABLE words USING fts5 (
+    title, artist, other, tokenize = "unicode61 remove_diacritics 2", prefix = "2 3"
+);
 """
+_LONGEST_FACET = 200  # letters; longer ones are descriptions, to be searched by words
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,24 @@ class Entry:
     height: int
     metadata: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """The collection's, else the name of its file without the ending."""
+        return self.metadata.get("title") or PurePosixPath(self.name).stem
+
+
+class Facet(NamedTuple):
+    """A field that works can be told apart by.
+
+    Args:
+        values: how many it has.
+        counts: some of them with the works that have them, the most frequent first.
+    """
+
+    field: str
+    values: int
+    counts: list[tuple[str, int]]
+
 
 class Catalogue:
     """The works of a release; usable from several threads.
@@ -81,15 +113,17 @@ class Catalogue:
         self._lock = threading.Lock()  # a lookup takes microseconds; one connection serves all
         self._connection = open_table(path)
         self._count = count_rows(self._connection, "SELECT COUNT(*) FROM works", path)
+        fields = self._ask("SELECT field, COUNT(*) > COUNT(DISTINCT value) FROM facets GROUP BY 1")
+        self._fields = {name for name, _ in fields}
+        self._shared = {name for name, is_shared in fields if is_shared}
 
     def __len__(self) -> int:
         return self._count
 
     def by_id(self, id_: str) -> Entry | None:
         """The work of that id, or None."""
-        with self._lock:
-            found = self._connection.execute("SELECT * FROM works WHERE id = ?", (id_,)).fetchone()
-        return None if found is None else _entry(found)
+        found = self._ask("SELECT * FROM works WHERE id = ?", [id_])
+        return _entry(found[0]) if found else None
 
     def by_rows(self, rows: Sequence[int]) -> list[Entry]:
         """The works of rows, in their order.
@@ -98,6 +132,65 @@ class Catalogue:
             ArtefactError: a row that the catalogue does not have.
         """
         return [self._by_row(int(row)) for row in rows]
+
+    def select(self, terms: list[Term]) -> NDArray[np.int64]:
+        """Rows of the works that a filter lets through, ascending.
+
+        Raises:
+            BadInput: a field that no work of this catalogue has.
+        """
+        where, values = self._condition(terms)
+        found = self._ask(f"SELECT row FROM works WHERE {where} ORDER BY row", values)
+        return np.fromiter((row for (row,) in found), np.int64, len(found))
+
+    def find(
+        self, words: str, terms: list[Term], limit: int, offset: int
+    ) -> tuple[int, list[Entry]]:
+        """Works by words in their title, artist and other text, the best match first, or, without
+        words, by row; each word may be the beginning of one.
+
+        Returns:
+            How many there are, and those from `offset` on, at most `limit`.
+
+        Raises:
+            BadInput: a field that no work of this catalogue has.
+        """
+        where, values = self._condition(terms)
+        tables, order = "works", "row"
+        if words.strip():
+            tables = "works JOIN words ON words.rowid = works.row"
+            where, values = f"words MATCH ? AND {where}", [_match(words), *values]
+            # A word of the title counts ten times one of the other text, an artist's five times.
+            order = "bm25(words, 10.0, 5.0, 1.0), row"
+        (count,) = self._ask(f"SELECT COUNT(*) FROM {tables} WHERE {where}", values)[0]
+        found = self._ask(
+            f"SELECT works.* FROM {tables} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
+            [*values, limit, offset],
+        )
+        return count, [_entry(row) for row in found]
+
+    def facets(self, terms: list[Term], limit: int) -> list[Facet]:
+        """What works can be told apart by, under a filter: fields with their values' counts.
+
+        Fields whose values all differ tell nothing and are left out.
+
+        Args:
+            limit: values of a field, the most frequent first.
+
+        Raises:
+            BadInput: a field that no work of this catalogue has.
+        """
+        where, values = self._condition(terms)
+        found = self._ask(
+            "SELECT field, MIN(shown), COUNT(*) AS works FROM facets "
+            f"WHERE {where} GROUP BY field, value ORDER BY field, works DESC, value",
+            values,
+        )
+        fields: dict[str, list[tuple[str, int]]] = {}
+        for field_, shown, works in found:
+            if field_ in self._shared:
+                fields.setdefault(field_, []).append((shown, works))
+        return [Facet(name, len(counts), counts[:limit]) for name, counts in fields.items()]
 
     def entries(self) -> Iterator[Entry]:
         """Every work, in row order."""
@@ -111,11 +204,21 @@ class Catalogue:
             self._connection.close()
 
     def _by_row(self, row: int) -> Entry:
-        with self._lock:
-            found = self._connection.execute("SELECT * FROM works WHERE row = ?", (row,)).fetchone()
-        if found is None:
+        found = self._ask("SELECT * FROM works WHERE row = ?", [row])
+        if not found:
             raise ArtefactError(f"{self._path} has {len(self)} works, none at row {row}")
-        return _entry(found)
+        return _entry(found[0])
+
+    def _condition(self, terms: list[Term]) -> tuple[str, list[Any]]:
+        for term in terms:
+            if term.field != DATE and term.field not in self._fields:
+                known = ", ".join([DATE, *sorted(self._fields)])
+                raise BadInput(f"a filter's field must be one of {known}; received {term.field!r}")
+        return condition(terms)
+
+    def _ask(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._connection.execute(question, values).fetchall()
 
 
 def write_catalogue(path: Path, entries: Iterable[Entry]) -> None:
@@ -128,12 +231,44 @@ def write_catalogue(path: Path, entries: Iterable[Entry]) -> None:
         for row, entry in enumerate(entries):
             if entry.row != row:
                 raise ValueError(f"rows must be 0..n-1 in order; received {entry.row} at {row}")
-            values = (*astuple(entry)[:-1], json.dumps(entry.metadata, ensure_ascii=False))
-            table.execute("INSERT INTO works VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            metadata = json.dumps(entry.metadata, ensure_ascii=False)
+            span = years(entry.metadata.get(DATE, "")) or (None, None)
+            values = (*astuple(entry)[:-1], metadata, *span)
+            table.execute(f"INSERT INTO works VALUES (?{', ?' * 12})", values)
+            facets = [(name, fold(shown), shown, row) for name, shown in _facets(entry)]
+            table.executemany("INSERT INTO facets VALUES (?, ?, ?, ?)", facets)
+            table.execute(
+                "INSERT INTO words (rowid, title, artist, other) VALUES (?, ?, ?, ?)",
+                (row, *_words(entry)),
+            )
+
+
+def _facets(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Fields and their values that a filter may ask for."""
+    if entry.label is not None:
+        yield "class", entry.label
+    yield "greyscale", "yes" if entry.greyscale else "no"
+    for name, shown in entry.metadata.items():
+        if name not in ("title", DATE) and len(shown) <= _LONGEST_FACET:
+            yield fold(name), shown
+
+
+def _words(entry: Entry) -> tuple[str, str, str]:
+    """Title, artist and the rest as people look for them."""
+    rest = {k: v for k, v in entry.metadata.items() if k not in ("title", "artist")}
+    # "post_impressionism" is two words to whoever types one of them.
+    label = (entry.label or "").replace("_", " ")
+    other = " ".join([entry.id, label, *rest.values()])
+    return entry.title, entry.metadata.get("artist", ""), other
+
+
+def _match(words: str) -> str:
+    """Typed words as FTS5 asks for beginnings of words; all must be there."""
+    return " ".join('"' + word.replace('"', '""') + '"*' for word in words.split())
 
 
 def _entry(found: tuple[Any, ...]) -> Entry:
-    row, id_, name, label, split, sha256, seen, greyscale, width, height, metadata = found
+    row, id_, name, label, split, sha256, seen, greyscale, width, height, metadata, *_ = found
     return Entry(
         *(row, id_, name, label, split, sha256),
         *(bool(seen), bool(greyscale), width, height, json.loads(metadata)),

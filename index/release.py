@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from index.catalogue import Catalogue, Entry
+from index.confidence import Confidence
 from index.reading import BadFile
 from index.space.artefact import Manifest, read_manifest, refuse_file, sync_folder
 from index.space.errors import ArtefactError
@@ -69,11 +70,12 @@ class ReleaseManifest(Manifest):
         left_out: files of the collection that are no works, by reason.
         bad: pictures that could not be used.
         canaries: queries with their answers.
+        confidence: how far answers can be trusted; None with too few works to learn it from.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int = 1
+    format: int = 2
     id: str
     created: str
     model: str
@@ -87,6 +89,7 @@ class ReleaseManifest(Manifest):
     left_out: dict[str, int]
     bad: list[BadFile]
     canaries: list[Canary]
+    confidence: Confidence | None
 
 
 @dataclass(frozen=True)

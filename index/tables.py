@@ -14,14 +14,14 @@ from index.space.errors import ArtefactError
 
 @contextmanager
 def new_table(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
-    """A new file with one table; complete when the block ends.
+    """A new file with the tables of `schema`; complete when the block ends.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
     try:
         with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute(schema)
+            connection.executescript(schema)
             yield connection
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:

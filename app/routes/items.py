@@ -1,16 +1,36 @@
-"""GET /v1/items/{id}: a work, its neighbours, its picture."""
+"""GET /v1/items, /v1/facets, /v1/collection: the works, each one, its neighbours, its picture."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from app.answers import Item, Neighbours
-from app.routes.parts import Nothing, Options, Served, Turn
+from app.answers import Collection, Facets, Item, Items, Neighbours
+from app.options import FacetOptions, SearchOptions, Words
+from app.routes.parts import Nothing, Served, Turn
 from index.thumbnails import MEDIA_TYPE
 
 router = APIRouter(tags=["items"])
+
+
+@router.get("/v1/collection")
+def collection(serving: Served, _: Nothing) -> Collection:
+    """What is served, and how far its answers can be trusted."""
+    return serving.collection()
+
+
+@router.get("/v1/items")
+async def items(options: Annotated[Words, Query()], serving: Served, turn: Turn) -> Items:
+    """Works by words and filter, a page of them; without words in the collection's order."""
+    return await turn.run(serving.items, options)
+
+
+@router.get("/v1/facets")
+async def facets(options: Annotated[FacetOptions, Query()], serving: Served, turn: Turn) -> Facets:
+    """What works can be told apart by, and how many have each value."""
+    return await turn.run(serving.facets, options)
 
 
 @router.get("/v1/items/{id}")
@@ -20,9 +40,14 @@ def item(id: str, serving: Served, _: Nothing) -> Item:  # noqa: A002
 
 
 @router.get("/v1/items/{id}/similar")
-async def similar(id: str, options: Options, serving: Served, turn: Turn) -> Neighbours:  # noqa: A002
+async def similar(
+    id: str,  # noqa: A002
+    options: Annotated[SearchOptions, Query()],
+    serving: Served,
+    turn: Turn,
+) -> Neighbours:
     """The works most like a work of the collection, without itself."""
-    return await turn.run(serving.similar, id, options.k)
+    return await turn.run(serving.similar, id, options)
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""What routes take from the app: the release served, the gate in front of work, `k`."""
+"""What routes take from the app: the release served, the gate in front of work."""
 
 from __future__ import annotations
 
@@ -6,29 +6,11 @@ from collections import Counter
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 
 from app.gate import Gate
+from app.options import REPEATABLE, NoOptions
 from app.problems import Problem
 from app.serving import Serving
-
-
-class SearchOptions(BaseModel):
-    """Options of a search; others are refused, so that a misspelt one is not ignored.
-
-    Args:
-        k: neighbours wanted.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    k: int = Field(default=5, ge=1, le=100)
-
-
-class NoOptions(BaseModel):
-    """Of calls that have none: whatever is given is a mistake."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 async def refuse_repeated(request: Request) -> None:
@@ -39,7 +21,7 @@ async def refuse_repeated(request: Request) -> None:
     """
     given = Counter(name for name, _ in request.query_params.multi_items())
     for name, times in given.items():
-        if times > 1:
+        if times > 1 and name not in REPEATABLE:
             detail = f"{name[:100]}: must be given once; received {times} values"
             raise Problem(422, "invalid-parameter", detail)
 
@@ -67,5 +49,4 @@ async def _gate(request: Request) -> Gate:
 
 Served = Annotated[Serving, Depends(_serving)]
 Turn = Annotated[Gate, Depends(_gate)]
-Options = Annotated[SearchOptions, Query()]
 Nothing = Annotated[NoOptions, Query()]

@@ -25,6 +25,7 @@ from index.space.errors import ImageRejected
 
 VERSION = 1
 BACKGROUND = (255, 255, 255)
+SMALLEST_REGION = 16  # pixels a side
 MIN_SIDE = 16
 # Decoding a 12-megapixel JPEG at half scale takes a third of the time, and 1024 is still twice
 # any model's input, so the antialiased resize decides the pixels. A constant of the version:
@@ -158,6 +159,30 @@ def to_pixels(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
     if (pixels == pixels[0, 0]).all():
         raise ImageRejected("blank-image", "every pixel has the same colour; nothing to compare")
     return pixels
+
+
+def crop(image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+    """A region of an upright picture.
+
+    Args:
+        box: left, top, right, bottom as shares of its sides.
+
+    Raises:
+        ImageRejected: `region-too-small`, a side has fewer than 16 pixels.
+    """
+    left, top, right, bottom = box
+    corners = (
+        *(round(left * image.width), round(top * image.height)),
+        *(round(right * image.width), round(bottom * image.height)),
+    )
+    width, height = corners[2] - corners[0], corners[3] - corners[1]
+    if min(width, height) < SMALLEST_REGION:
+        raise ImageRejected(
+            "region-too-small",
+            f"a region must have {SMALLEST_REGION} pixels a side; received {width} x {height} of "
+            f"{image.width} x {image.height}",
+        )
+    return image.crop(corners)
 
 
 def is_greyscale(pixels: NDArray[np.uint8], tolerance: int = 12) -> bool:

@@ -138,6 +138,7 @@ def write_synthetic(
     works: int,
     classes: int = 4,
     vectors: np.ndarray | None = None,
+    metadata: Callable[[int], dict[str, str]] = lambda _: {},
 ) -> str:
     """A release of given or of random vectors, for tests that need many; returns its id."""
     id_ = f"20990101T000000Z-{works:04x}"
@@ -147,7 +148,10 @@ def write_synthetic(
         vectors = rng.normal(size=(works, model.manifest.dimension)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     entries = [
-        Entry(i, f"w{i}", f"w{i}.png", f"class{i % classes}", None, "", False, False, 9, 9)
+        Entry(
+            *(i, f"w{i}", f"w{i}.png", f"class{i % classes}", None, "", False, False, 9, 9),
+            metadata(i),
+        )
         for i in range(works)
     ]
     thumbnail = make_thumbnail(photo(40, 30))

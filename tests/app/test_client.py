@@ -19,6 +19,7 @@ from PIL import Image
 
 import artkin
 from app.client import Client
+from app.options import PictureOptions, SearchOptions
 from index.build import build
 from index.publish import publish
 from index.space.errors import ArtkinError, BadInput
@@ -46,19 +47,21 @@ def query(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
 
 def test_the_client_answers_in_types(service: Service, a_photo: bytes) -> None:
     with Client(service.url) as client:
-        answer = client.search(a_photo, k=3)
+        answer = client.search(a_photo, PictureOptions(k=3))
         assert [work.rank for work in answer.results] == [1, 2, 3]
         first = answer.results[0]
         assert client.item(first.id).title == first.title
-        assert first.id not in [work.id for work in client.similar(first.id, k=10).results]
+        assert first.id not in [
+            work.id for work in client.similar(first.id, SearchOptions(k=10)).results
+        ]
 
 
-def test_the_client_raises_what_the_service_says(service: Service) -> None:
+def test_the_client_raises_what_the_service_says(service: Service, a_photo: bytes) -> None:
     with Client(service.url) as client:
         with pytest.raises(BadInput, match="415: must be one of JPEG, PNG, WEBP"):
             client.search(b"no picture")
-        with pytest.raises(BadInput, match="422: k: "):
-            client.search(b"no picture", k=0)
+        with pytest.raises(BadInput, match="422: a filter's field must be one of"):
+            client.search(a_photo, PictureOptions(filter="no-such:x"))
         with pytest.raises(BadInput, match="404: no work has the id"):
             client.item("no-such")
 

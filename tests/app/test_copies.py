@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.options import SearchOptions
 from app.serving import Serving, load
 from index.publish import publish
 from index.space.artefact import write_manifest
@@ -45,7 +46,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Servin
 
 def test_copies_come_first_then_works_alike(serving: Serving) -> None:
     """Joined, w2 (0.45 x 0.9) would be behind w3 (0.55 + 0.45 x 0.5) and w1 (0.55)."""
-    results = serving.similar("w0", 4).results
+    results = serving.similar("w0", SearchOptions(k=4)).results
     assert [(work.id, work.copy_of_query) for work in results] == [
         *(("w2", True), ("w3", False), ("w1", False), ("w4", False))
     ]
@@ -54,13 +55,13 @@ def test_copies_come_first_then_works_alike(serving: Serving) -> None:
 
 
 def test_fewer_are_asked_for_than_exist(serving: Serving) -> None:
-    assert [work.id for work in serving.similar("w0", 1).results] == ["w2"]
-    assert [work.id for work in serving.similar("w0", 2).results] == ["w2", "w3"]
-    assert len(serving.similar("w0", 100).results) == 4
+    assert [work.id for work in serving.similar("w0", SearchOptions(k=1)).results] == ["w2"]
+    assert [work.id for work in serving.similar("w0", SearchOptions(k=2)).results] == ["w2", "w3"]
+    assert len(serving.similar("w0", SearchOptions(k=100)).results) == 4
 
 
 def test_a_work_has_no_copy_where_none_is_near_enough(serving: Serving) -> None:
-    assert not any(work.copy_of_query for work in serving.similar("w4", 4).results)
+    assert not any(work.copy_of_query for work in serving.similar("w4", SearchOptions(k=4)).results)
 
 
 def test_a_model_without_the_rule_names_no_copies(service, a_photo) -> None:

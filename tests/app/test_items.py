@@ -29,7 +29,9 @@ def test_an_item_is_what_the_search_said(service: Service, a_photo) -> None:
         assert item.pop("index_version") == answer["index_version"]
         assert item.pop("model_version") == answer["model_version"]
         assert item == {
-            k: v for k, v in work.items() if k not in ("rank", "score", "copy_of_query")
+            k: v
+            for k, v in work.items()
+            if k not in ("rank", "score", "confidence", "copy_of_query")
         }
 
 

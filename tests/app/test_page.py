@@ -241,5 +241,5 @@ def test_both_pages_keep_to_the_content_security_policy(page: Page, picture: Pat
     page.choose(picture)
     page.wait_for_works()
     page.driver.get(page.url + "/docs")
-    page.wait("document.querySelectorAll('.opblock').length === 8")
+    page.wait("document.querySelectorAll('.opblock').length === 14")
     assert page.driver.get_log("browser") == []

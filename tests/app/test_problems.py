@@ -36,6 +36,12 @@ def test_openapi_describes_calls_and_problems(service: Service) -> None:
     document = service.get("/openapi.json").json()
     assert set(document["paths"]) == {
         "/v1/search",
+        "/v1/search/batch",
+        "/v1/search/examples",
+        "/v1/embed",
+        "/v1/collection",
+        "/v1/facets",
+        "/v1/items",
         "/v1/items/{id}",
         "/v1/items/{id}/similar",
         "/v1/items/{id}/thumbnail",
@@ -58,7 +64,9 @@ def test_every_call_refuses_unknown_and_repeated_parameters(service: Service, a_
         for method in methods:
             for query, said in (("limt=3", "limt: "), ("k=1&k=2", "k: must be given once")):
                 url = f"{service.url}{path.format(id=id_)}?{query}"
-                files = {"image": a_photo} if path == "/v1/search" else None
+                takes = path.startswith("/v1/search") or path == "/v1/embed"
+                field = "positive" if path.endswith("examples") else "image"
+                files = {field: a_photo} if takes else None
                 answer = service.http.request(method, url, files=files, headers=ADMIN)
                 assert answer.status_code == 422, (method, url, answer.text)
                 assert answer.json()["type"] == "/problems/invalid-parameter"

@@ -1,0 +1,161 @@
+"""What can be asked for beside the picture; anything else is refused, so that a misspelt option is
+not ignored."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from app.ranking import POOL
+from index.filters import parse_filter
+from index.space.errors import BadInput
+
+MOST = 100
+_SHARE = r"(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)"
+
+
+class NoOptions(BaseModel):
+    """Of calls that have none: whatever is given is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Filtered(NoOptions):
+    """Options of what looks at some of the works only.
+
+    Args:
+        filter: see `index/filters.py`.
+    """
+
+    filter: str = Field(
+        default="",
+        max_length=1000,
+        description="Terms that must all hold, e.g. `class:baroque,romanticism "
+        'artist:"Claude Monet" date:1880..1890 -medium:print*`; fields are `class`, `greyscale`, '
+        "`date` and the columns of the collection's manifest.csv",
+        examples=["date:1880..1890"],
+    )
+
+    @field_validator("filter")
+    @classmethod
+    def _follows_the_grammar(cls, text: str) -> str:
+        try:
+            parse_filter(text)
+        except BadInput as error:
+            raise ValueError(str(error)) from error
+        return text
+
+
+class SearchOptions(Filtered):
+    """Options of every search.
+
+    Args:
+        k: neighbours wanted.
+        offset: neighbours passed over, to page.
+        style: the balance: 1 is the style alone, 0 the work alone; the model's own if not given.
+        diversity: 0 is the nearest; towards 1, works like those before them come later.
+        exclude_same_artist: leaves out the artist of the work asked about.
+    """
+
+    k: int = Field(default=5, ge=1, le=MOST, description="Neighbours wanted")
+    offset: int = Field(
+        default=0, ge=0, le=POOL - MOST, description="Neighbours passed over, to page"
+    )
+    style: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="1 compares style alone, 0 the work alone (its motif, its picture); by default "
+        "the model's own balance",
+    )
+    diversity: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="0 gives the nearest; towards 1, works like those before them come later",
+    )
+    exclude_same_artist: bool = Field(
+        default=False,
+        description="Leave out works by the artist of the work asked about, or of those that an "
+        "uploaded picture is a copy of",
+    )
+
+
+class Boxed(NoOptions):
+    """Options of what looks at an uploaded picture.
+
+    Args:
+        box: left,top,right,bottom as shares of the upright picture.
+    """
+
+    box: str | None = Field(
+        default=None,
+        pattern=rf"^{_SHARE}(,{_SHARE}){{3}}$",
+        description="A region of the picture: left,top,right,bottom, each from 0 to 1",
+        examples=["0.25,0,0.75,0.5"],
+    )
+
+    def corners(self) -> tuple[float, float, float, float] | None:
+        """The box as numbers."""
+        if self.box is None:
+            return None
+        left, top, right, bottom = map(float, self.box.split(","))
+        return left, top, right, bottom
+
+    @field_validator("box")
+    @classmethod
+    def _has_an_area(cls, box: str | None) -> str | None:
+        if box is not None:
+            left, top, right, bottom = map(float, box.split(","))
+            if left >= right or top >= bottom:
+                raise ValueError("left must be below right, and top below bottom")
+        return box
+
+
+class PictureOptions(Boxed, SearchOptions):
+    """Options of a search by picture."""
+
+
+class Examples(SearchOptions):
+    """Options of a search by examples.
+
+    Args:
+        positive_id, negative_id: works of the collection, beside the pictures uploaded.
+    """
+
+    positive_id: list[str] = Field(
+        default=[], max_length=16, description="Ids of works to be like; may be repeated"
+    )
+    negative_id: list[str] = Field(
+        default=[], max_length=16, description="Ids of works to be unlike; may be repeated"
+    )
+
+
+REPEATABLE = frozenset({"positive_id", "negative_id"})
+
+
+class Words(Filtered):
+    """Options of a list of works.
+
+    Args:
+        q: words of title, artist and other text, or the beginnings of them.
+    """
+
+    q: str = Field(
+        default="",
+        max_length=200,
+        description="Words of title, artist and other text, or the beginnings of words; accents "
+        "and case do not count; without any, all works",
+        examples=["monet water"],
+    )
+    limit: int = Field(default=20, ge=1, le=MOST)
+    offset: int = Field(default=0, ge=0, le=10_000_000)
+
+
+class FacetOptions(Filtered):
+    """Options of facets.
+
+    Args:
+        limit: values of a field.
+    """
+
+    limit: int = Field(default=20, ge=1, le=MOST, description="Values of a field")
