@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from app.decoding import Decoder
 from app.problems import unavailable
 from app.serving import Serving, load
 from index.release import current_release
@@ -33,14 +34,20 @@ class Follower:
         model: the model's folder, or None.
         releases: the folder with `current` in it.
         announce: told of each release that begins to be served.
+        decoder: of uploaded pictures.
     """
 
     def __init__(
-        self, model: Path | None, releases: Path, announce: Callable[[Serving], None]
+        self,
+        model: Path | None,
+        releases: Path,
+        announce: Callable[[Serving], None],
+        decoder: Decoder,
     ) -> None:
         self._model = model
         self._releases = releases
         self._announce = announce
+        self._decoder = decoder
         self._serving: Serving | None = None
         self._served: object = None  # what was on disk when it was loaded or refused
         self._refused: object = None
@@ -73,7 +80,7 @@ class Follower:
                 self._reason = ""
             elif state != self._refused or time.monotonic() >= self._retry_at:
                 self._refused = state  # until it is loaded
-                self._swap(load(model, release, self._serving), state)
+                self._swap(load(model, release, self._serving, self._decoder), state)
         except (ArtkinError, OSError) as error:
             self._refuse(str(error))
         except Exception as error:  # whatever it is, the old release must serve on

@@ -12,6 +12,7 @@ import anyio
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
+from app.decoding import Decoder
 from app.following import Follower
 from app.gate import Gate, cores
 from app.jobs import Evaluations
@@ -43,7 +44,8 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         responses=RESPONSES,
         dependencies=[Depends(refuse_repeated)],
     )
-    app.state.follower = Follower(settings.model, settings.releases, announce)
+    app.state.decoder = Decoder(cores())
+    app.state.follower = Follower(settings.model, settings.releases, announce, app.state.decoder)
     app.state.gate = Gate(running=cores(), waiting=2 * cores())
     app.state.evaluations = Evaluations()
     add_handlers(app)
@@ -55,7 +57,9 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
 
 @asynccontextmanager
 async def _follow(app: FastAPI) -> AsyncIterator[None]:
+    app.state.decoder.start()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(app.state.follower.run)
         yield
         tasks.cancel_scope.cancel()
+    app.state.decoder.stop()

@@ -1,7 +1,7 @@
 """The release being served with the model that made it: one object, taken once a request.
 
-Threads: OpenVINO has all cores for one picture at a time, FAISS one a search, and `gate.py`
-limits how many requests decode and search at once.
+Threads: OpenVINO has all cores for one picture at a time, FAISS one a search, decoding is done in
+other processes (`decoding.py`), and `gate.py` limits how many requests do any of it at once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from app.answers import (
     Work,
     describe,
 )
+from app.decoding import Decoder
 from app.options import Boxed, Examples, FacetOptions, PictureOptions, SearchOptions, Words
 from app.problems import Problem
 from app.ranking import Vector, combined
@@ -36,7 +37,6 @@ from index.release import Release, open_release
 from index.space.encoder import Encoder
 from index.space.errors import BadInput, ImageRejected
 from index.space.model import Model, load_model
-from index.space.preprocessing import UPLOAD_LIMITS, crop, decode, to_pixels
 from index.vectors import Floats
 
 Answered: TypeAlias = Neighbours | ImageRejected
@@ -48,6 +48,7 @@ class Serving:
 
     release: Release
     encoder: Encoder
+    decoder: Decoder
 
     def search(self, picture: bytes, options: PictureOptions) -> Neighbours:
         """The works most like an uploaded picture.
@@ -195,11 +196,8 @@ class Serving:
         return {"index_version": self.release.id, "model_version": self.encoder.model.version}
 
     def _embed(self, picture: bytes, options: Boxed | None = None) -> Vector:
-        image = decode(picture, UPLOAD_LIMITS)
         box = options.corners() if options else None
-        if box:
-            image = crop(image, box)
-        pixels = to_pixels(image, self.encoder.model.manifest.preprocessing)
+        pixels = self.decoder.pixels(picture, self.encoder.model.manifest.preprocessing, box)
         vector: Vector = self.encoder.encode(pixels[np.newaxis])[0]
         return vector
 
@@ -217,11 +215,14 @@ class Serving:
         return Neighbours(**found, **self.versions())
 
 
-def load(model_folder: Path, release_folder: Path, before: Serving | None) -> Serving:
+def load(
+    model_folder: Path, release_folder: Path, before: Serving | None, decoder: Decoder
+) -> Serving:
     """Open a release and the model that made it, verified and tried out.
 
     Args:
         before: what is served now; its encoder is kept if the model is the same.
+        decoder: of uploaded pictures.
 
     Raises:
         ArtefactError: either is damaged, or they do not belong together.
@@ -230,7 +231,7 @@ def load(model_folder: Path, release_folder: Path, before: Serving | None) -> Se
     release = open_release(release_folder)
     try:
         check_match(model, release)
-        serving = Serving(release, _encoder(model, before))
+        serving = Serving(release, _encoder(model, before), decoder)
     except BaseException:
         release.close()
         raise

@@ -35,6 +35,10 @@ class ImageRejected(BadInput):
         super().__init__(message)
         self.slug = slug
 
+    def __reduce__(self) -> tuple[type[ImageRejected], tuple[str, str]]:
+        """So that it comes through from another process."""
+        return ImageRejected, (self.slug, str(self))
+
 
 class ArtefactError(ArtkinError):
     """A model or a release on disk is not what its manifest says, or is of another format."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from app.decoding import Decoder
 from app.options import SearchOptions
 from app.serving import Serving, load
 from index.publish import publish
@@ -41,7 +42,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Servin
     releases.mkdir()
     id_ = write_synthetic(releases, two_parts, works=5, vectors=vectors)
     publish(releases, id_)
-    return load(two_parts, releases / id_, None)
+    return load(two_parts, releases / id_, None, Decoder(1))
 
 
 def test_copies_come_first_then_works_alike(serving: Serving) -> None:

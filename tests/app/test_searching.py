@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.decoding import Decoder
 from app.options import Examples, SearchOptions
 from app.problems import Problem
 from app.serving import Serving, load
@@ -46,7 +47,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Servin
     id_ = write_synthetic(releases, two_parts, WORKS, vectors=vectors, metadata=facts)
     manifest = open_release(releases / id_).manifest
     write_manifest(releases / id_, manifest.model_copy(update={"confidence": LEARNT}))
-    return load(two_parts, releases / id_, None)
+    return load(two_parts, releases / id_, None, Decoder(1))
 
 
 def vectors_of(serving: Serving) -> np.ndarray:

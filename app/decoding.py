@@ -1,0 +1,111 @@
+"""Uploaded pictures are decoded in processes of their own, with little time and memory.
+
+Decoders are where a crafted file does its harm: a process that takes too long is killed, one that
+wants too much memory or crashes is replaced, and the service answers on. The processes are
+spawned, not forked (FAISS and OpenVINO hang in a forked child), and import neither.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import resource
+import threading
+from concurrent.futures import TimeoutError as TooSlow
+
+import numpy as np
+from numpy.typing import NDArray
+from pebble import ProcessExpired, ProcessPool
+from PIL import Image
+
+from index.space.errors import ImageRejected
+from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, crop, decode, to_pixels
+
+# The slowest pictures within the limits take 0.8 s on a busy core and 0.4 GB
+# (docs/decisions.md).
+SECONDS = 2.0
+MEMORY = 2**30
+Box = tuple[float, float, float, float]
+
+
+class Decoder:
+    """Decodes in other processes; usable from several threads.
+
+    Args:
+        processes: pictures at once.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._pool = _pool(processes)
+        self._lock = threading.Lock()
+
+    def pixels(
+        self, picture: bytes, spec: Preprocessing, box: Box | None = None
+    ) -> NDArray[np.uint8]:
+        """The model's pixels of an uploaded picture or of a region of it.
+
+        Returns:
+            uint8 (height, width, 3).
+
+        Raises:
+            ImageRejected: it cannot be decoded, or not within the limits of time and memory.
+        """
+        pool = self._pool
+        try:
+            return self._decoded(pool, picture, spec, box)
+        except RuntimeError:
+            if pool.active:
+                raise
+            # All its processes were killed from outside while none of them was at work.
+            with self._lock:
+                if self._pool is pool:
+                    self._pool = _pool(self._processes)
+            return self._decoded(self._pool, picture, spec, box)
+
+    def _decoded(
+        self, pool: ProcessPool, picture: bytes, spec: Preprocessing, box: Box | None
+    ) -> NDArray[np.uint8]:
+        try:
+            task = pool.schedule(_pixels, [picture, spec, box], timeout=SECONDS)
+            found: NDArray[np.uint8] = task.result()
+        except TooSlow as error:
+            reason = f"a picture must be decoded within {SECONDS:g} s; this one was not"
+            raise ImageRejected("too-slow-to-decode", reason) from error
+        except (MemoryError, ProcessExpired) as error:
+            reason = f"a picture must be decoded within {MEMORY >> 20} MiB; this one was not"
+            raise ImageRejected("too-much-memory", reason) from error
+        return found
+
+    def start(self) -> None:
+        """Start the processes, so that the first visitor need not wait for them."""
+        file = io.BytesIO()
+        Image.linear_gradient("L").save(file, "PNG")
+        spec = Preprocessing(height=32, width=32)
+        for _ in range(self._processes):
+            self._pool.schedule(_pixels, [file.getvalue(), spec, None])
+
+    def stop(self) -> None:
+        """End the processes."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+
+def _pool(processes: int) -> ProcessPool:
+    return ProcessPool(
+        processes,
+        initializer=_limit,
+        initargs=[MEMORY],
+        context=multiprocessing.get_context("spawn"),
+    )
+
+
+def _limit(memory: int) -> None:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+
+
+def _pixels(picture: bytes, spec: Preprocessing, box: Box | None) -> NDArray[np.uint8]:
+    image = decode(picture, UPLOAD_LIMITS)
+    return to_pixels(crop(image, box) if box else image, spec)
