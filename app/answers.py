@@ -184,23 +184,61 @@ class Ready(Versions):
     works: int
 
 
+JobKind = Literal["evaluation", "rebuild"]
+
+
+class Progress(BaseModel):
+    """How far a step of a job is."""
+
+    step: str
+    done: int
+    total: int
+
+
 class Job(BaseModel):
-    """An evaluation of the release that was served when it was asked for.
+    """Long work.
 
     Args:
+        index_version: the release that was served when it was asked for; an evaluation is of it.
         created, finished: UTC, ISO 8601.
-        result: what `artkin evaluate --model DIR --json` says of the same release and model, digit
-            for digit.
+        progress: of the step at hand, where it says.
+        result: of an evaluation what `artkin evaluate --model DIR --json` says of the same release
+            and model, digit for digit; of a rebuild the id of the new release, published.
         error: why it failed.
     """
 
     id: str
-    status: Literal["queued", "running", "done", "failed"]
+    kind: JobKind
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
     index_version: str
     created: str
     finished: str | None = None
+    progress: Progress | None = None
     result: dict[str, Any] | None = None
     error: str | None = None
+
+
+class JobList(BaseModel):
+    """A page of the jobs, the newest first."""
+
+    total: int
+    jobs: list[Job]
+
+
+class ReleaseSummary(BaseModel):
+    """A release on the disk."""
+
+    id: str
+    works: int
+    model: str
+    created: str
+    published: bool
+
+
+class Releases(BaseModel):
+    """The releases on the disk, the newest first."""
+
+    releases: list[ReleaseSummary]
 
 
 def describe(entry: Entry) -> dict[str, Any]:

@@ -7,18 +7,24 @@ serve, the service is alive and says why it is not ready.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
 
+from app import metrics
+from app.answers import Releases, ReleaseSummary
 from app.decoding import Decoder
-from app.problems import unavailable
+from app.problems import Problem, unavailable
 from app.serving import Serving, load
-from index.release import current_release
-from index.space.artefact import MANIFEST
+from index.publish import publish
+from index.release import CURRENT, ReleaseManifest, current_release, release_ids
+from index.space.artefact import MANIFEST, read_manifest
 from index.space.errors import ArtefactError, ArtkinError
 
 POLL_SECONDS = 1.0
@@ -53,6 +59,7 @@ class Follower:
         self._refused: object = None
         self._retry_at = 0.0
         self._reason = "the release is being loaded"
+        self._loading = threading.Lock()  # one at a time: loading peaks at twice the index
 
     def serving(self) -> Serving:
         """What is served now; take it once a request.
@@ -71,8 +78,86 @@ class Follower:
             await to_thread.run_sync(self.look)
             await anyio.sleep(POLL_SECONDS)
 
+    def reload(self) -> Serving:
+        """Load what is published now, also what was refused a moment ago.
+
+        Returns:
+            What is served.
+
+        Raises:
+            Problem: 409 `reload-running`; 409 `release-refused`, with the reason, and what was
+                served before is served on.
+        """
+        if not self._loading.acquire(blocking=False):
+            detail = "one reload at a time, and one is running; wait for /readyz"
+            raise Problem(409, "reload-running", detail, {"Retry-After": "1"})
+        try:
+            self._retry_at = 0.0
+            self._look()
+        finally:
+            self._loading.release()
+        if self._reason:
+            raise Problem(409, "release-refused", self._reason)
+        return self.serving()
+
+    def rollback(self, id_: str | None) -> Serving:
+        """Publish another release and load it.
+
+        Args:
+            id_: the release; None, the one before the published.
+
+        Returns:
+            What is served.
+
+        Raises:
+            Problem: 409 `nothing-before`, 409 `release-refused`, 409 `releases-read-only`, 404
+                `no-such-release`.
+        """
+        ids = release_ids(self._releases)
+        if id_ is None:
+            before = [one for one in ids if one < current_release(self._releases).name]
+            if not before:
+                raise Problem(409, "nothing-before", "there is no release before the published one")
+            id_ = before[-1]
+        if id_ not in ids:
+            detail = f"the release must be one of {', '.join(ids)}; received {id_!r}"
+            raise Problem(404, "no-such-release", detail)
+        try:
+            publish(self._releases, id_)
+        except ArtefactError as error:
+            raise Problem(409, "release-refused", str(error)) from error
+        except OSError as error:
+            detail = f"{self._releases} must be writable to publish: {error.strerror}"
+            raise Problem(409, "releases-read-only", detail) from error
+        return self.reload()
+
+    def releases(self) -> Releases:
+        """The releases on the disk; one that cannot be read is not among them."""
+        published = os.path.realpath(self._releases / CURRENT)
+        found = []
+        for id_ in reversed(release_ids(self._releases)):
+            folder = self._releases / id_
+            with suppress(ArtefactError):
+                manifest = read_manifest(
+                    folder, ReleaseManifest, "release", "artkin index", verify_files=False
+                )
+                found.append(
+                    ReleaseSummary(
+                        id=id_,
+                        works=manifest.works,
+                        model=manifest.model,
+                        created=manifest.created,
+                        published=os.path.realpath(folder) == published,
+                    )
+                )
+        return Releases(releases=found)
+
     def look(self) -> None:
         """Load what is published unless it is served already or was refused a moment ago."""
+        with self._loading:
+            self._look()
+
+    def _look(self) -> None:
         try:
             model, release = self._published()
             state = (_state(model), _state(release))
@@ -95,6 +180,8 @@ class Follower:
     def _swap(self, serving: Serving, state: object) -> None:
         self._served, self._refused, self._reason = state, None, ""
         self._serving = serving
+        metrics.works.set(serving.release.manifest.works)
+        metrics.serving.info(serving.versions())
         self._announce(serving)
 
     def _refuse(self, reason: str) -> None:

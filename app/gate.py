@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar
 import anyio
 from anyio import to_thread
 
+from app import metrics
 from app.problems import Problem, unavailable
 
 P = ParamSpec("P")
@@ -50,9 +51,13 @@ class Gate:
         Raises:
             Problem: 503 `overloaded`, the queue is full or a second has passed.
         """
-        await self._take_place()
+        with metrics.waiting.track_inprogress():
+            await self._take_place()
         try:
-            return await to_thread.run_sync(partial(work, *args, **kwargs), limiter=self._threads)
+            with metrics.running.track_inprogress():
+                return await to_thread.run_sync(
+                    partial(work, *args, **kwargs), limiter=self._threads
+                )
         finally:
             self._places.release()
 

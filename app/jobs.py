@@ -1,84 +1,253 @@
-"""Evaluations asked for over HTTP: one at a time, in a thread of its own, kept in memory.
+"""Long work asked for over HTTP: `artkin` commands as processes, one of a kind at once.
 
-A daemon thread, so that a stop of the service does not wait for minutes; what it does is NumPy,
-FAISS, Pillow and OpenVINO, which free Python's lock, so health checks are answered meanwhile.
+What was asked, how far it is and what came of it stand in `<state>/jobs.sqlite`, so that a restart
+forgets nothing: a job that was waiting or running is begun again, as all of them may be.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
+import json
+import re
+import signal
+import sqlite3
+import sys
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from subprocess import PIPE
+from typing import Any
 
-from app.answers import Job
+import anyio
+from anyio.abc import ByteReceiveStream, Process, TaskGroup
+from anyio.streams.text import TextReceiveStream
+
+from app.answers import Job, JobKind, Progress
 from app.problems import Problem
-from app.serving import Serving
-from index.evaluation import evaluate_release
-from index.space.errors import ArtkinError
+from index.space.errors import BadInput
 
-KEPT = 100  # finished jobs that can still be asked for
-_log = logging.getLogger(__name__)
+KEPT = 1000  # finished jobs that can still be asked for
+GRACE_SECONDS = 3.0  # between asking a command to stop and killing it
+LONGEST_ERROR = 2000
+_PROGRESS = re.compile(r"(?P<what>.+): (?P<done>\d+)/(?P<total>\d+), .* left\s*")
+_WRITTEN = re.compile(r"release (\S+) is written")
+_OVER = ("done", "failed", "cancelled")
 
 
-class Evaluations:
-    """Starts evaluations and remembers how they went. Called from the event loop only."""
+class Jobs:
+    """Starts jobs, follows them, remembers them. Called from the event loop only.
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
-        self._last: Job | None = None
+    Args:
+        state: folder of the service's own.
+        model: folder of the served model.
+        releases: folder of the releases.
+        collection: what a rebuild indexes; None, there are no rebuilds.
 
-    def start(self, serving: Serving) -> Job:
-        """Queue an evaluation of what is served now.
+    Raises:
+        BadInput: `state` cannot be written.
+    """
+
+    def __init__(
+        self, state: Path, model: Path | None, releases: Path, collection: Path | None
+    ) -> None:
+        self._table = _open(state)
+        self._collection = collection
+        self._places = ["--releases", str(releases), *(["--model", str(model)] if model else [])]
+        self._publishing = ["--releases", str(releases)]
+        self._tasks: TaskGroup | None = None
+        self._processes: dict[str, Process] = {}
+        self._changed = anyio.Event()
+
+    async def run(self) -> None:
+        """Run what was left unfinished and what is asked for, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for job in self._select("WHERE status IN ('queued', 'running') ORDER BY number"):
+                tasks.start_soon(self._run, job)
+            await anyio.sleep_forever()
+
+    def start(self, kind: JobKind, release: str) -> Job:
+        """Queue a job.
+
+        Args:
+            release: what is served now.
 
         Raises:
-            Problem: 409 `evaluation-running`.
+            Problem: 409 `<kind>-running`; 409 `no-collection`, nothing to rebuild from.
         """
-        last = self._last and self._jobs[self._last.id]
-        if last is not None and last.finished is None:
-            where = f"/v1/admin/evaluations/{last.id}"
-            detail = f"one evaluation at a time; {last.id} is {last.status}: wait for {where}"
-            raise Problem(409, "evaluation-running", detail, {"Location": where})
+        running = self._select("WHERE kind = ? AND status IN ('queued', 'running')", kind)
+        if running:
+            where = f"/v1/admin/{kind}s/{running[0].id}"
+            detail = f"one {kind} at a time; {running[0].id} is {running[0].status}: see {where}"
+            raise Problem(409, f"{kind}-running", detail, {"Location": where})
+        if kind == "rebuild" and self._collection is None:
+            detail = (
+                "a rebuild needs the collection's folder; start the service with `--collection DIR`"
+            )
+            raise Problem(409, "no-collection", detail)
         job = Job(
-            id=uuid.uuid4().hex, status="queued", index_version=serving.release.id, created=_now()
+            id=uuid.uuid4().hex, kind=kind, status="queued", index_version=release, created=_now()
         )
-        self._remember(job)
-        threading.Thread(
-            target=self._run, args=(job, serving), name="evaluation", daemon=True
-        ).start()
+        self._save(job)
+        self._forget()
+        assert self._tasks is not None
+        self._tasks.start_soon(self._run, job)
         return job
 
-    def get(self, id_: str) -> Job:
+    def get(self, kind: JobKind, id_: str) -> Job:
         """A job by its id.
 
         Raises:
             Problem: 404 `no-such-job`.
         """
-        job = self._jobs.get(id_)
-        if job is None:
-            detail = f"no evaluation has the id {id_[:64]!r}; a restart forgets them"
-            raise Problem(404, "no-such-job", detail)
+        found = self._select("WHERE kind = ? AND id = ?", kind, id_)
+        if not found:
+            raise Problem(404, "no-such-job", f"no {kind} has the id {id_[:64]!r}")
+        return found[0]
+
+    def page(self, limit: int, offset: int) -> tuple[int, list[Job]]:
+        """How many jobs there are, and a page of them, the newest first."""
+        (count,) = self._table.execute("SELECT COUNT(*) FROM jobs").fetchone()
+        return count, self._select("ORDER BY number DESC LIMIT ? OFFSET ?", limit, offset)
+
+    def cancel(self, kind: JobKind, id_: str) -> Job:
+        """Stop a job; one that is over stays as it is.
+
+        Raises:
+            Problem: 404 `no-such-job`.
+        """
+        job = self.get(kind, id_)
+        if job.status in _OVER:
+            return job
+        job = self._save(job.model_copy(update={"status": "cancelled", "finished": _now()}))
+        if process := self._processes.get(id_):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
         return job
 
-    def _remember(self, job: Job) -> None:
-        self._last = self._jobs[job.id] = job
-        while len(self._jobs) > KEPT:
-            del self._jobs[next(iter(self._jobs))]
+    async def follow(self, kind: JobKind, id_: str) -> AsyncIterator[Job]:
+        """A job now and after each change, until it is over."""
+        shown = None
+        while True:
+            changed, job = self._changed, self.get(kind, id_)
+            if job != shown:
+                yield job
+            if job.status in _OVER:
+                return
+            shown = job
+            await changed.wait()
 
-    def _run(self, job: Job, serving: Serving) -> None:
-        # Whole jobs are put in place of each other, so a reader never sees half a change.
-        self._jobs[job.id] = job.model_copy(update={"status": "running"})
+    async def _run(self, job: Job) -> None:
+        if self.get(job.kind, job.id).status in _OVER:
+            return  # cancelled before it began
+        self._save(job.model_copy(update={"status": "running", "progress": None}))
         try:
-            outcome = {
-                "status": "done",
-                "result": evaluate_release(serving.release, encoder=serving.encoder),
-            }
-        except ArtkinError as error:
-            outcome = {"status": "failed", "error": str(error)}
-        except Exception as error:
-            _log.exception("evaluation %s", job.id)
-            outcome = {"status": "failed", "error": f"a fault of artkin's own: {error!r}"}
-        self._jobs[job.id] = job.model_copy(update={**outcome, "finished": _now()})
+            result = await (self._evaluate(job) if job.kind == "evaluation" else self._rebuild(job))
+            outcome: dict[str, Any] = {"status": "done", "result": result, "progress": None}
+        except BadInput as error:
+            outcome = {"status": "failed", "error": str(error)[:LONGEST_ERROR]}
+        last = self.get(job.kind, job.id)
+        if last.status not in _OVER:
+            self._save(last.model_copy(update={**outcome, "finished": _now()}))
+
+    async def _evaluate(self, job: Job) -> dict[str, Any]:
+        asked = ["--release", job.index_version, "--json"]
+        printed = await self._command(job, "evaluate", *self._places, *asked)
+        result: dict[str, Any] = json.loads(printed)
+        return result
+
+    async def _rebuild(self, job: Job) -> dict[str, Any]:
+        printed = await self._command(job, "index", str(self._collection), *self._places)
+        found = _WRITTEN.search(printed)
+        assert found is not None
+        await self._command(job, "publish", found[1], *self._publishing)
+        return {"release": found[1]}
+
+    async def _command(self, job: Job, *command: str) -> str:
+        """Run an `artkin` command.
+
+        Returns:
+            What it printed.
+
+        Raises:
+            BadInput: it failed; its last line is the reason.
+        """
+        process = await anyio.open_process(
+            [sys.executable, "-m", "artkin", *command], stdin=None, stdout=PIPE, stderr=PIPE
+        )
+        self._processes[job.id] = process
+        lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        try:
+            async with anyio.create_task_group() as readers:
+                for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+                    assert stream is not None
+                    readers.start_soon(self._read, job, stream, lines[name])
+            code = await process.wait()
+        finally:
+            del self._processes[job.id]
+            if process.returncode is None:  # the service stops: the job is begun again later
+                process.kill()
+        if code:
+            said = [line for line in lines["stderr"] if not _PROGRESS.fullmatch(line)]
+            raise BadInput(said[-1] if said else f"artkin {command[0]} ended with {code}")
+        return "\n".join(lines["stdout"])
+
+    async def _read(self, job: Job, stream: ByteReceiveStream, lines: list[str]) -> None:
+        rest = ""
+        async for text in TextReceiveStream(stream, errors="replace"):
+            *whole, rest = (rest + text).split("\n")
+            for line in whole:
+                lines.append(line)
+                if found := _PROGRESS.fullmatch(line):
+                    self._progress(job, found)
+        if rest:
+            lines.append(rest)
+
+    def _progress(self, job: Job, found: re.Match[str]) -> None:
+        last = self.get(job.kind, job.id)
+        if last.status == "running":
+            step, done, total = found.groups()
+            progress = Progress(step=step, done=int(done), total=int(total))
+            self._save(last.model_copy(update={"progress": progress}))
+
+    def _save(self, job: Job) -> Job:
+        with self._table:
+            self._table.execute(
+                "INSERT INTO jobs (id, kind, status, job) VALUES (?, ?, ?, ?) ON CONFLICT (id) "
+                "DO UPDATE SET status = excluded.status, job = excluded.job",
+                (job.id, job.kind, job.status, job.model_dump_json()),
+            )
+        self._changed.set()
+        self._changed = anyio.Event()
+        return job
+
+    def _select(self, condition: str, *values: Any) -> list[Job]:
+        found = self._table.execute(f"SELECT job FROM jobs {condition}", values)
+        return [Job.model_validate_json(job) for (job,) in found.fetchall()]
+
+    def _forget(self) -> None:
+        with self._table:
+            self._table.execute(
+                "DELETE FROM jobs WHERE number <= (SELECT MAX(number) FROM jobs) - ?", (KEPT,)
+            )
+
+
+def _open(state: Path) -> sqlite3.Connection:
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        table = sqlite3.connect(state / "jobs.sqlite", check_same_thread=False)
+        table.execute("PRAGMA journal_mode = WAL")
+        table.execute(
+            "CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, "
+            "id TEXT UNIQUE, kind TEXT, status TEXT, job TEXT)"
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise BadInput(
+            f"state (--state or ARTKIN_STATE) must be a folder that can be written; received "
+            f"{state}: {error}"
+        ) from error
+    return table
 
 
 def _now() -> str:

@@ -1,22 +1,27 @@
 """The service, in reading order: what it holds, what guards it, what it answers.
 
-request -> limits (id, headers, admin key, size) -> routes -> gate -> serving -> answers
+request -> limits (id, headers) -> log, metrics -> access (keys, rate) -> limits (size)
+        -> routes -> gate -> serving -> searching -> answers
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
+from app.access import Access, Keys
 from app.decoding import Decoder
 from app.following import Follower
 from app.gate import Gate, cores
-from app.jobs import Evaluations
-from app.limits import AdminGate, BodyLimit, Envelope, read_key
+from app.jobs import Jobs
+from app.limits import BodyLimit, Envelope
+from app.log import Logged
+from app.metrics import Measured
 from app.problems import RESPONSES, add_handlers
 from app.routes import admin, health, items, search
 from app.routes.page import add_pages
@@ -32,9 +37,10 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         announce: told of each release that begins to be served.
 
     Raises:
-        BadInput: the admin key cannot be used.
+        BadInput: keys cannot be used, or the state's folder cannot be written.
     """
-    key = read_key(settings.admin_key_file) if settings.admin_key_file else None
+    admin_keys = _keys(settings.admin_key_file, "admin_key_file", 2)
+    search_keys = _keys(settings.search_key_file, "search_key_file", 1000)
     app = FastAPI(
         title="artkin",
         version="1",  # of the interface, as in its paths
@@ -47,12 +53,22 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
     app.state.decoder = Decoder(cores())
     app.state.follower = Follower(settings.model, settings.releases, announce, app.state.decoder)
     app.state.gate = Gate(running=cores(), waiting=2 * cores())
-    app.state.evaluations = Evaluations()
+    # Without a key nobody can ask for a job, and then nothing is written.
+    app.state.jobs = admin_keys and Jobs(
+        settings.state, settings.model, settings.releases, settings.collection
+    )
     add_handlers(app)
     for routes in (search, items, admin, health):
         app.include_router(routes.router)
     add_pages(app)
-    return Envelope(AdminGate(BodyLimit(app, settings.max_body_bytes), key))
+    limited = BodyLimit(app, settings.max_body_bytes)
+    audit = settings.state / "audit.jsonl" if admin_keys else None
+    allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)
+    return Envelope(Logged(Measured(allowed)))
+
+
+def _keys(path: Path | None, setting: str, most: int) -> Keys | None:
+    return Keys(path, setting, most) if path else None
 
 
 @asynccontextmanager
@@ -60,6 +76,8 @@ async def _follow(app: FastAPI) -> AsyncIterator[None]:
     app.state.decoder.start()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(app.state.follower.run)
+        if app.state.jobs:
+            tasks.start_soon(app.state.jobs.run)
         yield
         tasks.cancel_scope.cancel()
     app.state.decoder.stop()

@@ -133,7 +133,14 @@ class Examples(SearchOptions):
 REPEATABLE = frozenset({"positive_id", "negative_id"})
 
 
-class Words(Filtered):
+class Page(NoOptions):
+    """Options of a list."""
+
+    limit: int = Field(default=20, ge=1, le=MOST)
+    offset: int = Field(default=0, ge=0, le=10_000_000)
+
+
+class Words(Page, Filtered):
     """Options of a list of works.
 
     Args:
@@ -147,8 +154,6 @@ class Words(Filtered):
         "and case do not count; without any, all works",
         examples=["monet water"],
     )
-    limit: int = Field(default=20, ge=1, le=MOST)
-    offset: int = Field(default=0, ge=0, le=10_000_000)
 
 
 class FacetOptions(Filtered):
@@ -159,3 +164,13 @@ class FacetOptions(Filtered):
     """
 
     limit: int = Field(default=20, ge=1, le=MOST, description="Values of a field")
+
+
+class Rollback(NoOptions):
+    """Options of a rollback.
+
+    Args:
+        release: its id; the one before the published if not given.
+    """
+
+    release: str | None = Field(default=None, max_length=64, description="A release's id")

@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from app.answers import ProblemDocument
+from app.metrics import refusals
 from index.space.errors import BadInput, ImageRejected
 
 MEDIA_TYPE = "application/problem+json"
@@ -73,6 +74,7 @@ def document(problem: Problem, scope: Scope) -> ProblemDocument:
 
 def answer(problem: Problem, scope: Scope) -> Response:
     """The problem as an answer to the request of `scope`."""
+    refusals.labels(problem.slug).inc()
     told = document(problem, scope).model_dump()
     return JSONResponse(told, problem.status, problem.headers, MEDIA_TYPE)
 

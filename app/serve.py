@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from app.log import start_log
 from app.main import create_app
 from app.serving import Serving
 from app.settings import Settings, read_settings
@@ -30,6 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin-key-file", type=Path, metavar="FILE", help="holds the bearer key of /v1/admin"
     )
+    parser.add_argument(
+        "--search-key-file", type=Path, metavar="FILE", help="holds the keys of all other calls"
+    )
+    parser.add_argument("--per-minute", type=int, help="calls of one key or address; default: any")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="default: state")
+    parser.add_argument(
+        "--collection", type=Path, metavar="DIR", help="what a rebuild over HTTP indexes"
+    )
+    parser.add_argument("--log", choices=["text", "json"], help="default: text")
 
 
 def main(options: argparse.Namespace) -> None:
@@ -40,9 +50,7 @@ def main(options: argparse.Namespace) -> None:
     """
     names = Settings.model_fields
     settings = read_settings({k: v for k, v in vars(options).items() if k in names})
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
-    logging.getLogger("app").setLevel(logging.INFO)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or each bad form is a line
+    start_log(settings.log)
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -26,6 +26,7 @@ from app.answers import (
     describe,
 )
 from app.decoding import Decoder
+from app.metrics import note_nearest, stages
 from app.options import Boxed, Examples, FacetOptions, PictureOptions, SearchOptions, Words
 from app.problems import Problem
 from app.ranking import Vector, combined
@@ -58,7 +59,10 @@ class Serving:
             BadInput: the filter or the balance cannot.
         """
         vector = self._embed(picture, options)
-        return self._answer(Question(vector, [vector]), options)
+        found = self._answer(Question(vector, [vector]), options)
+        if options.offset == 0 and not options.filter:
+            note_nearest(found)
+        return found
 
     def similar(self, id_: str, options: SearchOptions) -> Neighbours:
         """The works most like a work of the collection, itself left out by its id.
@@ -197,8 +201,10 @@ class Serving:
 
     def _embed(self, picture: bytes, options: Boxed | None = None) -> Vector:
         box = options.corners() if options else None
-        pixels = self.decoder.pixels(picture, self.encoder.model.manifest.preprocessing, box)
-        vector: Vector = self.encoder.encode(pixels[np.newaxis])[0]
+        with stages.labels("decode").time():
+            pixels = self.decoder.pixels(picture, self.encoder.model.manifest.preprocessing, box)
+        with stages.labels("embed").time():
+            vector: Vector = self.encoder.encode(pixels[np.newaxis])[0]
         return vector
 
     def _vectors(self, entries: list[Entry]) -> Floats:
@@ -211,7 +217,8 @@ class Serving:
                 f"style shifts the balance of two parts; the model {model.version} has one; "
                 f"received style={options.style:g}; leave it out"
             )
-        found = answer(self.release, model.manifest, question, options)
+        with stages.labels("search").time():
+            found = answer(self.release, model.manifest, question, options)
         return Neighbours(**found, **self.versions())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,8 +25,16 @@ class Settings(BaseSettings):
         releases: folder with `current` in it.
         host: address to listen on; the default is reached from this machine only.
         port: 0 takes a free one.
-        admin_key_file: holds the bearer key of /v1/admin; without it those calls are off.
-        max_body_bytes: of one request.
+        admin_key_file: holds the bearer key of /v1/admin, or two while one replaces the other;
+            without it those calls are off.
+        search_key_file: holds the bearer keys of all other calls below /v1, one a line; without it
+            they are open to all.
+        per_minute: calls of one key, or of one address where there are no keys; without it there
+            is no limit.
+        state: folder of what the service itself must remember: jobs, the record of admin calls.
+        collection: what a rebuild indexes; without it there are no rebuilds.
+        log: for people or as one JSON object a line.
+        max_body_bytes: of one request; of one with several pictures, four times as many.
     """
 
     model_config = SettingsConfigDict(
@@ -38,6 +46,11 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     admin_key_file: Path | None = None
+    search_key_file: Path | None = None
+    per_minute: int | None = Field(default=None, ge=1)
+    state: Path = Path("state")
+    collection: Path | None = None
+    log: Literal["text", "json"] = "text"
     max_body_bytes: int = Field(default=10 * 2**20, ge=2**10)
 
 

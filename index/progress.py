@@ -18,6 +18,11 @@ console = Console(
 _SECONDS_BETWEEN_LINES = 5.0
 
 
+def keep_stdout() -> None:
+    """Progress goes to standard error from now on: standard output is for the result."""
+    console.stderr = True
+
+
 def say(text: str) -> None:
     """Print one line of progress; `text` is printed as it is, brackets included."""
     console.print(text, markup=False)

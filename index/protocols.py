@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from index.catalogue import Entry
 from index.looks import colour_histogram, copies, copy_hash, looked_at, pictures
+from index.progress import track
 from index.release import Release
 from index.robustness import same_work_recall
 from index.space.encoder import Encoder
@@ -79,7 +80,8 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
             "baselines": {"works": 0, "note": _NOBODY, "precision": {}, "reasons": {}},
         }
     chosen = looked_at(entries)
-    seen = [(colour_histogram(image), copy_hash(image)) for image in pictures(release, chosen)]
+    shown = track(pictures(release, chosen), len(chosen), "looking at pictures")
+    seen = [(colour_histogram(image), copy_hash(image)) for image in shown]
     histograms = np.stack([histogram for histogram, _ in seen])
     groups = copies(np.stack([hashed for _, hashed in seen]))
     embeddings, labels = embeddings_of(release, chosen), labels_of(chosen)
@@ -127,7 +129,7 @@ def robustness(release: Release, entries: Sequence[Entry], encoder: Encoder) -> 
     spec = encoder.model.manifest.preprocessing
     everything = list(release.catalogue.entries())
     found = same_work_recall(
-        pictures(release, chosen),
+        track(pictures(release, chosen), len(chosen), "asking with changed pictures"),
         lambda images: encoder.encode(np.stack([to_pixels(image, spec) for image in images])),
         embeddings_of(release, everything),
         [entry.row for entry in chosen],

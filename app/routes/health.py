@@ -1,12 +1,13 @@
-"""GET /healthz and /readyz: never behind the gate, never in a thread."""
+"""GET /healthz, /readyz and /metrics: never behind the gate, never in a thread."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from app.answers import Ready
+from app.metrics import MEDIA_TYPE, exposition
 from app.routes.parts import Nothing, Served
 
 router = APIRouter(tags=["health"])
@@ -22,3 +23,9 @@ async def healthz(_: Nothing) -> dict[str, Literal["alive"]]:
 async def readyz(serving: Served, _: Nothing) -> Ready:
     """Searches can be answered; 503 with the reason if not."""
     return Ready(works=serving.release.manifest.works, **serving.versions())
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(_: Nothing) -> Response:
+    """What Prometheus reads; with the admin key, where there is one."""
+    return Response(exposition(), headers={"Content-Type": MEDIA_TYPE})

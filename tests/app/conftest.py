@@ -82,12 +82,14 @@ Starter = Callable[..., Service]
 
 
 @pytest.fixture(scope="session")
-def start_service() -> Iterator[Starter]:
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """A factory: `start_service("--model", model, ...)` returns when the service listens."""
     started: list[Service] = []
 
     def start(*arguments: object) -> Service:
-        command = [sys.executable, "-m", "artkin", "serve", "--port", "0", *map(str, arguments)]
+        state = [] if "--state" in arguments else ["--state", tmp_path_factory.mktemp("state")]
+        given = map(str, (*arguments, *state))
+        command = [sys.executable, "-m", "artkin", "serve", "--port", "0", *given]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ARTKIN_")}
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
@@ -96,7 +98,7 @@ def start_service() -> Iterator[Starter]:
         started.append(service)
         threading.Thread(target=service.read_log, daemon=True).start()
         service.wait_for_log("listening on ")
-        found = re.search(r"http://\S+", "".join(service.log))
+        found = re.search(r"http://[\w.:\[\]]+", "".join(service.log))
         assert found is not None
         service.url = found.group()
         return service

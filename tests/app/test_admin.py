@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ def finished(service: Service, location: str, seconds: float = 60) -> dict[str, 
     end = time.monotonic() + seconds
     while True:
         job = service.get(location, headers=ADMIN).json()
-        if job["status"] in ("done", "failed"):
+        if job["status"] in ("done", "failed", "cancelled"):
             return job
         assert time.monotonic() < end, job
         time.sleep(0.05)
@@ -89,9 +90,130 @@ def test_one_evaluation_at_a_time_and_health_answers_meanwhile(large: Service, a
     assert large.post(JOBS, headers=ADMIN).status_code == 202
 
 
-def test_a_stop_does_not_wait_for_an_evaluation(large: Service) -> None:
-    large.post(JOBS, headers=ADMIN)
-    time.sleep(0.3)
-    start = time.monotonic()
-    assert large.stop() == 0
-    assert time.monotonic() - start < 10  # before Docker kills what does not stop
+def test_a_job_is_cancelled(large: Service) -> None:
+    running = [job for job in jobs(large) if job["status"] in ("queued", "running")]
+    where = f"{JOBS}/{running[0]['id']}"
+    cancelled = large.http.delete(large.url + where, headers=ADMIN).json()
+    assert cancelled["status"] == "cancelled"
+    assert cancelled["finished"]
+    time.sleep(1)
+    assert large.get(where, headers=ADMIN).json() == cancelled
+    # Cancelled again it stays as it is, and another can be started.
+    assert large.http.delete(large.url + where, headers=ADMIN).json() == cancelled
+    assert large.post(JOBS, headers=ADMIN).status_code == 202
+
+
+def test_events_tell_of_progress_until_the_end(large: Service) -> None:
+    running = next(job for job in jobs(large) if job["status"] in ("queued", "running"))
+    seen = []
+    path = f"{large.url}{JOBS}/{running['id']}/events"
+    with large.http.stream("GET", path, headers=ADMIN, timeout=120) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                seen.append(json.loads(line.removeprefix("data: ")))
+    assert seen[-1]["status"] == "done"
+    assert {job["id"] for job in seen} == {running["id"]}
+    assert [job["progress"]["step"] for job in seen if job["progress"]]
+    again = large.get(f"{JOBS}/{running['id']}/events", headers=ADMIN)
+    assert json.loads(again.text.split("data: ")[1]) == seen[-1]
+
+
+def test_the_list_of_jobs_pages(large: Service) -> None:
+    found = jobs(large)
+    assert len(found) == 3 or len(found) == 4
+    assert [job["created"] for job in found] == sorted((j["created"] for j in found), reverse=True)
+    page = large.get("/v1/admin/jobs?limit=1&offset=1", headers=ADMIN).json()
+    assert page["total"] == len(found)
+    assert page["jobs"] == found[1:2]
+
+
+def jobs(service: Service) -> list[dict]:
+    return service.get("/v1/admin/jobs?limit=100", headers=ADMIN).json()["jobs"]
+
+
+def test_a_stop_does_not_wait_for_a_job_and_a_start_goes_on_with_it(
+    start_service, tiny_model, key_file, tmp_path
+) -> None:
+    switch(tmp_path / "releases", write_synthetic(tmp_path / "releases", tiny_model, works=2000))
+    places = ("--model", tiny_model, "--releases", tmp_path / "releases")
+    others = ("--state", tmp_path / "state", "--admin-key-file", key_file)
+    for end in ("stop", "kill"):
+        service = start_service(*places, *others)
+        service.wait_for("/readyz", 200)
+        where = service.post(JOBS, headers=ADMIN).headers["location"]
+        time.sleep(0.3)
+        start = time.monotonic()
+        if end == "stop":
+            assert service.stop() == 0
+        else:
+            service.process.kill()
+            service.process.wait()
+        assert time.monotonic() - start < 10  # before Docker kills what does not stop
+        service = start_service(*places, *others)
+        service.wait_for("/readyz", 200)
+        assert finished(service, where)["status"] == "done"
+        service.stop()
+
+
+# Rebuild, releases, reload, rollback
+
+
+@pytest.fixture
+def own(start_service, tiny_model, key_file, collection, releases, tmp_path) -> Service:
+    """A service with releases and a collection of its own."""
+    copy = shutil.copytree(collection, tmp_path / "collection")
+    service = start_service(
+        *("--model", tiny_model, "--releases", releases, "--admin-key-file", key_file),
+        *("--collection", copy, "--state", tmp_path / "state"),
+    )
+    service.wait_for("/readyz", 200)
+    return service
+
+
+def test_a_rebuild_is_published_and_rolled_back(own: Service, tmp_path, releases) -> None:
+    before = own.get("/readyz").json()
+    removed = sorted((tmp_path / "collection" / "test").rglob("*.png"))[0]
+    removed.unlink()
+    started = own.post("/v1/admin/rebuilds", headers=ADMIN)
+    assert started.status_code == 202
+    job = finished(own, started.headers["location"])
+    assert job["status"] == "done", job
+    reloaded = own.post("/v1/admin/reload", headers=ADMIN).json()
+    assert reloaded["index_version"] == job["result"]["release"]
+    assert reloaded["works"] == before["works"] - 1
+
+    listed = own.get("/v1/admin/releases", headers=ADMIN).json()["releases"]
+    assert [(one["id"], one["published"]) for one in listed] == [
+        (job["result"]["release"], True),
+        (before["index_version"], False),
+    ]
+    back = own.post("/v1/admin/rollback", headers=ADMIN)
+    assert back.json()["index_version"] == before["index_version"]
+    assert own.get("/readyz").json() == before
+    nothing = own.post("/v1/admin/rollback", headers=ADMIN)
+    assert (nothing.status_code, nothing.json()["type"]) == (409, "/problems/nothing-before")
+    forward = own.post(f"/v1/admin/rollback?release={reloaded['index_version']}", headers=ADMIN)
+    assert forward.json() == reloaded
+    unknown = own.post("/v1/admin/rollback?release=no-such", headers=ADMIN)
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "/problems/no-such-release")
+
+    damaged = releases / before["index_version"] / "index.faiss"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    refused = own.post(f"/v1/admin/rollback?release={before['index_version']}", headers=ADMIN)
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/release-refused")
+    assert own.get("/readyz").json()["index_version"] == reloaded["index_version"]
+
+
+def test_a_rebuild_that_fails_says_why(own: Service, tmp_path) -> None:
+    shutil.rmtree(tmp_path / "collection")
+    job = finished(own, own.post("/v1/admin/rebuilds", headers=ADMIN).headers["location"])
+    assert job["status"] == "failed"
+    assert "the collection must be a folder" in job["error"]
+    assert "Traceback" not in job["error"]
+
+
+def test_a_rebuild_needs_a_collection(service: Service) -> None:
+    answer = service.post("/v1/admin/rebuilds", headers=ADMIN)
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/no-collection")
+    assert "--collection DIR" in answer.json()["detail"]

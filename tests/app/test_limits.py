@@ -5,13 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from http.client import HTTPResponse
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from app.limits import read_key
-from index.space.errors import BadInput
 from tests.app.conftest import ADMIN, ADMIN_KEY, Service
 
 MIB = 1 << 20
@@ -119,14 +116,6 @@ def test_without_a_key_admin_is_off_and_says_how(start_service, tiny_model, publ
     assert answer.status_code == 403
     assert "--admin-key-file" in answer.json()["detail"]
     service.stop()
-
-
-@pytest.mark.parametrize("content", ["", "short", "two lines, each long\nenough for a key"])
-def test_unusable_keys_stop_the_start(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "key"
-    path.write_text(content)
-    with pytest.raises(BadInput, match=r"at least 16 bytes.*openssl"):
-        read_key(path)
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/docs", "/nowhere", "/static/page.css", JOBS])

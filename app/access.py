@@ -1,0 +1,203 @@
+"""Who may call what, decided before the body is read: keys, rate, and the record of admin calls.
+
+Plain ASGI, outside of FastAPI: a check inside a route runs only after the whole body has been
+taken in (measured: 300 MB read before a 401).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.problems import Problem, answer
+from index.space.errors import BadInput
+
+ADMIN = "/v1/admin"
+METRICS = "/metrics"
+API = "/v1"
+MIN_KEY_BYTES = 16
+_log = logging.getLogger(__name__)
+
+
+class Keys:
+    """The keys of a file, one a line; read again when it changes, so that a key can be replaced
+    while the service runs: the new one is added, clients change over, the old one is taken out.
+
+    Args:
+        path: the file.
+        setting: its name, for messages.
+        most: keys that it may hold.
+
+    Raises:
+        BadInput: no such file, no key, too many, or one shorter than 16 bytes.
+    """
+
+    def __init__(self, path: Path, setting: str, most: int) -> None:
+        self._path, self._setting, self._most = path, setting, most
+        self._read_at = self._stamp()
+        self._digests = self._read()
+
+    def owner(self, authorization: bytes) -> str | None:
+        """The short name of the key that an Authorization header carries, or None."""
+        self._refresh()
+        # Bytes, not text: hmac refuses to compare text that is not ASCII.
+        scheme, _, key = authorization.partition(b" ")
+        digest = hashlib.sha256(key.strip()).digest()
+        # All are compared, so that the time tells nothing of which one it was.
+        found = [hmac.compare_digest(digest, known) for known in self._digests]
+        return digest.hex()[:8] if scheme.lower() == b"bearer" and any(found) else None
+
+    def _refresh(self) -> None:
+        try:
+            stamp = self._stamp()
+            if stamp != self._read_at:
+                self._digests, self._read_at = self._read(), stamp
+                _log.info("%s: %d keys are in use now", self._setting, len(self._digests))
+        except BadInput as error:
+            _log.error("the keys before it stay in use: %s", error)
+
+    def _stamp(self) -> tuple[int, int, int]:
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def _read(self) -> list[bytes]:
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise self._unreadable(error) from error
+        keys = [line.strip() for line in lines if line.strip()]
+        shortest = min(map(len, keys), default=0)
+        if not 1 <= len(keys) <= self._most or shortest < MIN_KEY_BYTES:
+            raise BadInput(
+                f"{self._setting} must hold 1 to {self._most} keys, one a line, each of at least "
+                f"{MIN_KEY_BYTES} bytes; {self._path} has {len(keys)}, the shortest of {shortest} "
+                "bytes; make one with `openssl rand -hex 32`"
+            )
+        return [hashlib.sha256(key).digest() for key in keys]
+
+    def _unreadable(self, error: OSError) -> BadInput:
+        flag = self._setting.replace("_", "-")
+        return BadInput(
+            f"{self._setting} (--{flag} or ARTKIN_{self._setting.upper()}) must be a file that can "
+            f"be read; received {self._path}: {error.strerror}"
+        )
+
+
+class Access:
+    """Lets a call through, or answers it with 401, 403 or 429.
+
+    Args:
+        admin: keys of /v1/admin and /metrics; None turns admin calls off and leaves metrics open.
+        search: keys of everything else below /v1; None leaves it open to all.
+        per_minute: calls below /v1, but for admin's and thumbnails, of one key or else one
+            address; None sets no limit.
+        audit: file to which each admin call is appended, refused ones as well; None where there
+            are none.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        admin: Keys | None,
+        search: Keys | None,
+        per_minute: int | None,
+        audit: Path | None,
+    ) -> None:
+        self._app, self._admin, self._search, self._audit = app, admin, search, audit
+        self._rate = RateLimitItemPerMinute(per_minute) if per_minute else None
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        owner, refusal = None, None
+        try:
+            owner = self._check_key(scope)
+            await self._check_rate(scope, owner)
+        except Problem as problem:
+            refusal = problem
+        if not _is_below(scope["path"], ADMIN) or self._audit is None:
+            return await self._go_on(refusal, scope, receive, send)
+
+        async def send_and_record(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._record(scope, owner, message["status"])
+            await send(message)
+
+        return await self._go_on(refusal, scope, receive, send_and_record)
+
+    async def _go_on(
+        self, refusal: Problem | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if refusal is not None:
+            return await answer(refusal, scope)(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+    def _check_key(self, scope: Scope) -> str | None:
+        path = scope["path"]
+        needs_admin = _is_below(path, ADMIN) or (path == METRICS and self._admin is not None)
+        if needs_admin and self._admin is None:
+            raise Problem(
+                403,
+                "admin-off",
+                "admin calls are off: no key is set; start the service with `--admin-key-file "
+                f"FILE`, a file that holds a key of at least {MIN_KEY_BYTES} bytes",
+            )
+        keys = self._admin if needs_admin else self._search if _is_below(path, API) else None
+        if keys is None:
+            return None
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        owner = keys.owner(given)
+        if owner is None and not needs_admin and self._admin is not None:
+            owner = self._admin.owner(given)  # whoever may do everything may search
+        if owner is None:
+            whose = "admin calls need" if needs_admin else "calls need"
+            detail = f"{whose} the header `Authorization: Bearer KEY` with a key of the service's"
+            raise Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
+        return owner
+
+    async def _check_rate(self, scope: Scope, owner: str | None) -> None:
+        path = scope["path"]
+        limited = _is_below(path, API) and not _is_below(path, ADMIN)
+        if self._rate is None or not limited or path.endswith("/thumbnail"):
+            return
+        client = scope.get("client")
+        who = owner or (client[0] if client else "")
+        if not await self._limiter.hit(self._rate, who):
+            window = await self._limiter.get_window_stats(self._rate, who)
+            wait = max(1, round(window.reset_time - datetime.now(UTC).timestamp()))
+            detail = f"at most {self._rate.amount} calls a minute; try again in {wait} s"
+            raise Problem(429, "rate-limited", detail, {"Retry-After": str(wait)})
+
+    def _record(self, scope: Scope, owner: str | None, status: int) -> None:
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": scope["state"]["request_id"],
+            "key": owner,
+            "method": scope["method"],
+            "path": scope["path"][:500],
+            "status": status,
+        }
+        assert self._audit is not None
+        try:
+            with self._audit.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            _log.error("the audit log %s cannot be written: %s", self._audit, error.strerror)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
