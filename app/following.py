@@ -18,14 +18,16 @@ import anyio
 from anyio import to_thread
 
 from app import metrics
-from app.answers import Releases, ReleaseSummary
+from app.answers import Item, Releases, ReleaseSummary
 from app.decoding import Decoder
 from app.problems import Problem, unavailable
 from app.serving import Serving, load
+from index.changes import Changes
+from index.collection import ID_RULE, is_usable_id
 from index.publish import publish
 from index.release import CURRENT, ReleaseManifest, current_release, release_ids
 from index.space.artefact import MANIFEST, read_manifest
-from index.space.errors import ArtefactError, ArtkinError
+from index.space.errors import ArtefactError, ArtkinError, BadInput
 
 POLL_SECONDS = 1.0
 # What was refused is tried again when it changes, and now and then: its disk may have been away.
@@ -41,6 +43,7 @@ class Follower:
         releases: the folder with `current` in it.
         announce: told of each release that begins to be served.
         decoder: of uploaded pictures.
+        changes: works added and deleted while the service runs; None where nobody may.
     """
 
     def __init__(
@@ -49,16 +52,19 @@ class Follower:
         releases: Path,
         announce: Callable[[Serving], None],
         decoder: Decoder,
+        changes: Changes | None,
     ) -> None:
         self._model = model
         self._releases = releases
         self._announce = announce
         self._decoder = decoder
+        self._changes = changes
         self._serving: Serving | None = None
         self._served: object = None  # what was on disk when it was loaded or refused
         self._refused: object = None
         self._retry_at = 0.0
         self._reason = "the release is being loaded"
+        self._changing = threading.Lock()
         self._loading = threading.Lock()  # one at a time: loading peaks at twice the index
 
     def serving(self) -> Serving:
@@ -131,6 +137,44 @@ class Follower:
             raise Problem(409, "releases-read-only", detail) from error
         return self.reload()
 
+    def add(self, id_: str, picture: bytes, label: str | None, metadata: dict[str, str]) -> Item:
+        """Add a work to what is served, for good.
+
+        Raises:
+            ImageRejected: its picture cannot be used.
+            BadInput: its id cannot.
+            Problem: 409 `id-taken`.
+        """
+        assert self._changes is not None
+        if not is_usable_id(id_):
+            raise BadInput(f"{ID_RULE}; received {id_[:200]!r}")
+        serving = self.serving()
+        serving.try_picture(picture)
+        with self._changing:
+            if serving.release.catalogue.by_id(id_) is not None:
+                detail = f"an id must be new; a work has {id_[:128]!r}: delete it first"
+                raise Problem(409, "id-taken", detail)
+            self._changes.add(id_, picture, label, metadata)
+        return self._catch_up().item(id_)
+
+    def delete(self, id_: str) -> Serving:
+        """Delete a work from what is served, and from all that will be.
+
+        Raises:
+            Problem: 404 `no-such-item`.
+        """
+        assert self._changes is not None
+        with self._changing:
+            self.serving().entry(id_)
+            self._changes.delete(id_)
+        return self._catch_up()
+
+    def _catch_up(self) -> Serving:
+        assert self._changes is not None
+        serving = self.serving()
+        serving.catch_up(self._changes)
+        return serving
+
     def releases(self) -> Releases:
         """The releases on the disk; one that cannot be read is not among them."""
         published = os.path.realpath(self._releases / CURRENT)
@@ -165,7 +209,7 @@ class Follower:
                 self._reason = ""
             elif state != self._refused or time.monotonic() >= self._retry_at:
                 self._refused = state  # until it is loaded
-                self._swap(load(model, release, self._serving, self._decoder), state)
+                self._swap(load(model, release, self._serving, self._decoder, self._changes), state)
         except (ArtkinError, OSError) as error:
             self._refuse(str(error))
         except Exception as error:  # whatever it is, the old release must serve on
@@ -180,7 +224,9 @@ class Follower:
     def _swap(self, serving: Serving, state: object) -> None:
         self._served, self._refused, self._reason = state, None, ""
         self._serving = serving
-        metrics.works.set(serving.release.manifest.works)
+        if self._changes:
+            serving.catch_up(self._changes)  # what came while it was being loaded
+        metrics.works.set(len(serving.release.vectors))
         metrics.serving.info(serving.versions())
         self._announce(serving)
 

@@ -27,6 +27,7 @@ from app.answers import Job, JobKind, Progress
 from app.problems import Problem
 from index.space.errors import BadInput
 
+CHANGES = "changes"  # folder inside the state's
 KEPT = 1000  # finished jobs that can still be asked for
 GRACE_SECONDS = 3.0  # between asking a command to stop and killing it
 LONGEST_ERROR = 2000
@@ -53,6 +54,7 @@ class Jobs:
     ) -> None:
         self._table = _open(state)
         self._collection = collection
+        self._changes = state / CHANGES
         self._places = ["--releases", str(releases), *(["--model", str(model)] if model else [])]
         self._publishing = ["--releases", str(releases)]
         self._tasks: TaskGroup | None = None
@@ -158,7 +160,8 @@ class Jobs:
         return result
 
     async def _rebuild(self, job: Job) -> dict[str, Any]:
-        printed = await self._command(job, "index", str(self._collection), *self._places)
+        changes = ["--changes", str(self._changes)]
+        printed = await self._command(job, "index", str(self._collection), *self._places, *changes)
         found = _WRITTEN.search(printed)
         assert found is not None
         await self._command(job, "publish", found[1], *self._publishing)

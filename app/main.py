@@ -18,7 +18,7 @@ from app.access import Access, Keys
 from app.decoding import Decoder
 from app.following import Follower
 from app.gate import Gate, cores
-from app.jobs import Jobs
+from app.jobs import CHANGES, Jobs
 from app.limits import BodyLimit, Envelope
 from app.log import Logged
 from app.metrics import Measured
@@ -28,6 +28,7 @@ from app.routes.page import add_pages
 from app.routes.parts import refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
+from index.changes import Changes
 
 
 def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIApp:
@@ -51,9 +52,12 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         dependencies=[Depends(refuse_repeated)],
     )
     app.state.decoder = Decoder(cores())
-    app.state.follower = Follower(settings.model, settings.releases, announce, app.state.decoder)
+    # Without a key nobody can change anything or ask for a job, and then nothing is written.
+    changes = Changes(settings.state / CHANGES) if admin_keys else None
+    app.state.follower = Follower(
+        settings.model, settings.releases, announce, app.state.decoder, changes
+    )
     app.state.gate = Gate(running=cores(), waiting=2 * cores())
-    # Without a key nobody can ask for a job, and then nothing is written.
     app.state.jobs = admin_keys and Jobs(
         settings.state, settings.model, settings.releases, settings.collection
     )

@@ -1,18 +1,24 @@
 """The release being served with the model that made it: one object, taken once a request.
 
+Works added and deleted while it is served are changed in memory, under a lock; its files stay as
+they are.
+
 Threads: OpenVINO has all cores for one picture at a time, FAISS one a search, decoding is done in
 other processes (`decoding.py`), and `gate.py` limits how many requests do any of it at once.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from fasteners import ReaderWriterLock
 
+from app import metrics
 from app.answers import (
     Collection,
     Embedding,
@@ -26,30 +32,86 @@ from app.answers import (
     describe,
 )
 from app.decoding import Decoder
-from app.metrics import note_nearest, stages
 from app.options import Boxed, Examples, FacetOptions, PictureOptions, SearchOptions, Words
 from app.problems import Problem
 from app.ranking import Vector, combined
 from app.searching import Question, answer
 from index.catalogue import Entry
+from index.changes import Change, Changes
+from index.collection import Work as Added
+from index.embedding import entry_of
 from index.filters import parse_filter
 from index.match import check_match
+from index.reading import read_picture
 from index.release import Release, open_release
 from index.space.encoder import Encoder
 from index.space.errors import BadInput, ImageRejected
 from index.space.model import Model, load_model
+from index.thumbnails import make_thumbnail
 from index.vectors import Floats
 
 Answered: TypeAlias = Neighbours | ImageRejected
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Serving:
-    """A release and the encoder of its model; never changed, only replaced."""
+    """A release and the encoder of its model; replaced whole, and changed only by `catch_up`.
 
-    release: Release
-    encoder: Encoder
-    decoder: Decoder
+    Args:
+        decoder: of uploaded pictures.
+    """
+
+    def __init__(self, release: Release, encoder: Encoder, decoder: Decoder) -> None:
+        self.release = release
+        self.encoder = encoder
+        self.decoder = decoder
+        self._changed = 0  # number of the last change applied
+        self._next_row = release.manifest.works
+        # Searching from several threads is safe, changing the index meanwhile is not.
+        self._lock = ReaderWriterLock()
+        self._catching_up = threading.Lock()
+
+    def catch_up(self, changes: Changes) -> None:
+        """Apply the changes that came since the last call; a work that cannot be used is logged."""
+        with self._catching_up:
+            for change in changes.since(self._changed):
+                self._apply(change)
+                self._changed = change.number
+
+    def _apply(self, change: Change) -> None:
+        work = change.work()
+        added = None
+        if work is not None:
+            try:
+                added = self._prepare(work)
+            except ImageRejected as error:
+                _log.error("the work %r that was added cannot be used: %s", work.id, error)
+        with self._lock.write_lock():
+            before = self.release.catalogue.by_id(change.id)
+            if before is not None:
+                self.release.vectors.delete(np.asarray([before.row], np.int64))
+                self.release.catalogue.delete(before.row)
+            if added is not None:
+                entry, vector, thumbnail = added
+                self.release.vectors.add(vector, np.asarray([entry.row], np.int64))
+                self.release.catalogue.insert(entry)
+                self.release.thumbnails.insert(entry.row, thumbnail)
+                self._next_row += 1
+        metrics.works.set(len(self.release.vectors))
+
+    def _prepare(self, added: Added) -> tuple[Entry, Floats, bytes]:
+        model = self.encoder.model
+        picture, pixels, image = read_picture(added.path, model.manifest.preprocessing)
+        entry = entry_of(self._next_row, added, picture, picture.sha256 in model.seen_works())
+        return entry, self.encoder.encode(pixels[np.newaxis]), make_thumbnail(image)
+
+    def try_picture(self, picture: bytes) -> None:
+        """See whether a picture can be added.
+
+        Raises:
+            ImageRejected: it cannot.
+        """
+        self.decoder.pixels(picture, self.encoder.model.manifest.preprocessing)
 
     def search(self, picture: bytes, options: PictureOptions) -> Neighbours:
         """The works most like an uploaded picture.
@@ -61,7 +123,7 @@ class Serving:
         vector = self._embed(picture, options)
         found = self._answer(Question(vector, [vector]), options)
         if options.offset == 0 and not options.filter:
-            note_nearest(found)
+            metrics.note_nearest(found)
         return found
 
     def similar(self, id_: str, options: SearchOptions) -> Neighbours:
@@ -71,9 +133,10 @@ class Serving:
             Problem: 404 `no-such-item`.
             BadInput: the filter or the balance cannot be used.
         """
-        entry = self.entry(id_)
-        vector = self._vectors([entry])[0]
-        return self._answer(Question(vector, [vector], [entry]), options)
+        with self._lock.read_lock():
+            entry = self.entry(id_)
+            vector = self._vectors([entry])[0]
+            return self._answer(Question(vector, [vector], [entry]), options)
 
     def search_examples(
         self, positive: list[bytes], negative: list[bytes], options: Examples
@@ -85,19 +148,21 @@ class Serving:
             Problem: 404 `no-such-item`; 422 `no-example`, nothing to be like.
             BadInput: the filter or the balance cannot be used.
         """
-        like = [self.entry(id_) for id_ in options.positive_id]
-        unlike = [self.entry(id_) for id_ in options.negative_id]
-        if not like and not positive:
+        if not options.positive_id and not positive:
             detail = (
                 "a search by examples needs one to be like: a file in the field `positive`, or "
                 "?positive_id=ID; received none"
             )
             raise Problem(422, "no-example", detail)
-        wanted = [*map(self._embed, positive), *self._vectors(like)]
-        unwanted = [*map(self._embed, negative), *self._vectors(unlike)]
-        query = combined(wanted, unwanted, self.encoder.model.manifest)
-        is_one = len(wanted) == 1 and not unwanted
-        return self._answer(Question(query, wanted, like, unlike, is_one), options)
+        wanted, unwanted = [[self._embed(one) for one in some] for some in (positive, negative)]
+        with self._lock.read_lock():
+            like = [self.entry(id_) for id_ in options.positive_id]
+            unlike = [self.entry(id_) for id_ in options.negative_id]
+            wanted += list(self._vectors(like))
+            unwanted += list(self._vectors(unlike))
+            query = combined(wanted, unwanted, self.encoder.model.manifest)
+            is_one = len(wanted) == 1 and not unwanted
+            return self._answer(Question(query, wanted, like, unlike, is_one), options)
 
     def search_batch(self, pictures: list[bytes], options: PictureOptions) -> list[Answered]:
         """What `search` says of each of several pictures, or why it cannot be used.
@@ -157,7 +222,7 @@ class Serving:
         """What is served."""
         release, model = self.release.manifest, self.encoder.model.manifest
         return Collection(
-            works=release.works,
+            works=len(self.release.vectors),
             created=release.created,
             dimension=model.dimension,
             parts=model.parts,
@@ -181,7 +246,8 @@ class Serving:
         Raises:
             Problem: 404 `no-such-item`.
         """
-        return self.release.thumbnail(self.entry(id_))
+        with self._lock.read_lock():
+            return self.release.thumbnail(self.entry(id_))
 
     def entry(self, id_: str) -> Entry:
         """A work by its id.
@@ -197,13 +263,17 @@ class Serving:
 
     def versions(self) -> dict[str, Any]:
         """The fields of `Versions`."""
-        return {"index_version": self.release.id, "model_version": self.encoder.model.version}
+        changed = f"+{self._changed}" if self._changed else ""
+        return {
+            "index_version": f"{self.release.id}{changed}",
+            "model_version": self.encoder.model.version,
+        }
 
     def _embed(self, picture: bytes, options: Boxed | None = None) -> Vector:
         box = options.corners() if options else None
-        with stages.labels("decode").time():
+        with metrics.stages.labels("decode").time():
             pixels = self.decoder.pixels(picture, self.encoder.model.manifest.preprocessing, box)
-        with stages.labels("embed").time():
+        with metrics.stages.labels("embed").time():
             vector: Vector = self.encoder.encode(pixels[np.newaxis])[0]
         return vector
 
@@ -217,19 +287,24 @@ class Serving:
                 f"style shifts the balance of two parts; the model {model.version} has one; "
                 f"received style={options.style:g}; leave it out"
             )
-        with stages.labels("search").time():
+        with self._lock.read_lock(), metrics.stages.labels("search").time():
             found = answer(self.release, model.manifest, question, options)
         return Neighbours(**found, **self.versions())
 
 
 def load(
-    model_folder: Path, release_folder: Path, before: Serving | None, decoder: Decoder
+    model_folder: Path,
+    release_folder: Path,
+    before: Serving | None,
+    decoder: Decoder,
+    changes: Changes | None = None,
 ) -> Serving:
     """Open a release and the model that made it, verified and tried out.
 
     Args:
         before: what is served now; its encoder is kept if the model is the same.
         decoder: of uploaded pictures.
+        changes: to be applied to it.
 
     Raises:
         ArtefactError: either is damaged, or they do not belong together.
@@ -239,6 +314,8 @@ def load(
     try:
         check_match(model, release)
         serving = Serving(release, _encoder(model, before), decoder)
+        if changes:
+            serving.catch_up(changes)
     except BaseException:
         release.close()
         raise

@@ -13,12 +13,14 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from index.catalogue import Catalogue, write_catalogue
+from index.changes import Change, read_changes
 from index.collection import Collection, read_collection
 from index.confidence import learn_confidence
 from index.embedding import BATCH, Embedded, embed
@@ -58,11 +60,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         help="leave out paths inside the collection, e.g. 'drafts/*'; may be repeated",
     )
+    parser.add_argument(
+        "--changes",
+        type=Path,
+        metavar="DIR",
+        help="works added and deleted while a service ran: `changes` in its --state",
+    )
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin index`."""
-    build(options.collection, options.model, options.releases, options.max_bad, options.exclude)
+    build(
+        options.collection,
+        options.model,
+        options.releases,
+        options.max_bad,
+        options.exclude,
+        options.changes,
+    )
 
 
 def build(
@@ -71,12 +86,14 @@ def build(
     releases: Path,
     max_bad: float = 5.0,
     exclude: Sequence[str] = (),
+    changes: Path | None = None,
 ) -> str:
     """Write a new release of a collection; nothing is published.
 
     Args:
         max_bad: percent of the pictures that may be unusable.
         exclude: shell patterns of paths inside the collection to leave out.
+        changes: folder of works added and deleted while a service ran.
 
     Returns:
         The release's id.
@@ -94,6 +111,8 @@ def build(
     encoder = Encoder(model, batch=BATCH)
     encoder.check_canaries()
     collection = read_collection(root, exclude)
+    if changes is not None:
+        collection = _changed(collection, read_changes(changes))
     for warning in collection.warnings:
         say(f"warning: {warning}")
     id_ = new_release_id()
@@ -106,6 +125,16 @@ def build(
     place = shlex.quote(str(releases))
     say(f"release {id_} is written; serve it with: artkin publish {id_} --releases {place}")
     return id_
+
+
+def _changed(collection: Collection, changes: Sequence[Change]) -> Collection:
+    """The collection with what was added, and without what was deleted or added anew."""
+    changed = {change.id for change in changes}
+    works = [work for work in collection.works if work.id not in changed]
+    added = [work for change in changes if (work := change.work())]
+    deleted = len(collection.works) - len(works)
+    left_out = collection.left_out | ({"deleted or replaced": deleted} if deleted else {})
+    return replace(collection, works=[*works, *added], left_out=left_out)
 
 
 def _check_places(root: Path, releases: Path) -> None:

@@ -7,6 +7,7 @@ release and never changes, so readers need no locks on the file and work on a re
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -113,9 +114,8 @@ class Catalogue:
         self._lock = threading.Lock()  # a lookup takes microseconds; one connection serves all
         self._connection = open_table(path)
         self._count = count_rows(self._connection, "SELECT COUNT(*) FROM works", path)
-        fields = self._ask("SELECT field, COUNT(*) > COUNT(DISTINCT value) FROM facets GROUP BY 1")
-        self._fields = {name for name, _ in fields}
-        self._shared = {name for name, is_shared in fields if is_shared}
+        self._in_memory = False
+        self._learn_fields()
 
     def __len__(self) -> int:
         return self._count
@@ -193,10 +193,25 @@ class Catalogue:
         return [Facet(name, len(counts), counts[:limit]) for name, counts in fields.items()]
 
     def entries(self) -> Iterator[Entry]:
-        """Every work, in row order."""
+        """Every work that the file has, in row order."""
         with closing(open_table(self._path)) as connection:
             for found in connection.execute("SELECT * FROM works ORDER BY row"):
                 yield _entry(found)
+
+    def insert(self, entry: Entry) -> None:
+        """Add a work, in memory: the file stays as it is."""
+        self._to_memory()
+        with self._lock, self._connection:
+            _insert(self._connection, entry)
+        self._learn_fields()
+
+    def delete(self, row: int) -> None:
+        """Delete a work, in memory: the file stays as it is."""
+        self._to_memory()
+        with self._lock, self._connection:
+            for table, key in (("works", "row"), ("facets", "row"), ("words", "rowid")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (row,))
+        self._learn_fields()
 
     def close(self) -> None:
         """Close the file; lookups raise `sqlite3.ProgrammingError` afterwards."""
@@ -208,6 +223,20 @@ class Catalogue:
         if not found:
             raise ArtefactError(f"{self._path} has {len(self)} works, none at row {row}")
         return _entry(found[0])
+
+    def _learn_fields(self) -> None:
+        fields = self._ask("SELECT field, COUNT(*) > COUNT(DISTINCT value) FROM facets GROUP BY 1")
+        self._fields = {name for name, _ in fields}
+        self._shared = {name for name, is_shared in fields if is_shared}
+        self._count = self._ask("SELECT COUNT(*) FROM works")[0][0]
+
+    def _to_memory(self) -> None:
+        with self._lock:
+            if not self._in_memory:
+                copy = sqlite3.connect(":memory:", check_same_thread=False)
+                self._connection.backup(copy)
+                self._connection.close()
+                self._connection, self._in_memory = copy, True
 
     def _condition(self, terms: list[Term]) -> tuple[str, list[Any]]:
         for term in terms:
@@ -231,16 +260,20 @@ def write_catalogue(path: Path, entries: Iterable[Entry]) -> None:
         for row, entry in enumerate(entries):
             if entry.row != row:
                 raise ValueError(f"rows must be 0..n-1 in order; received {entry.row} at {row}")
-            metadata = json.dumps(entry.metadata, ensure_ascii=False)
-            span = years(entry.metadata.get(DATE, "")) or (None, None)
-            values = (*astuple(entry)[:-1], metadata, *span)
-            table.execute(f"INSERT INTO works VALUES (?{', ?' * 12})", values)
-            facets = [(name, fold(shown), shown, row) for name, shown in _facets(entry)]
-            table.executemany("INSERT INTO facets VALUES (?, ?, ?, ?)", facets)
-            table.execute(
-                "INSERT INTO words (rowid, title, artist, other) VALUES (?, ?, ?, ?)",
-                (row, *_words(entry)),
-            )
+            _insert(table, entry)
+
+
+def _insert(table: sqlite3.Connection, entry: Entry) -> None:
+    metadata = json.dumps(entry.metadata, ensure_ascii=False)
+    span = years(entry.metadata.get(DATE, "")) or (None, None)
+    values = (*astuple(entry)[:-1], metadata, *span)
+    table.execute(f"INSERT INTO works VALUES (?{', ?' * 12})", values)
+    facets = [(name, fold(shown), shown, entry.row) for name, shown in _facets(entry)]
+    table.executemany("INSERT INTO facets VALUES (?, ?, ?, ?)", facets)
+    table.execute(
+        "INSERT INTO words (rowid, title, artist, other) VALUES (?, ?, ?, ?)",
+        (entry.row, *_words(entry)),
+    )
 
 
 def _facets(entry: Entry) -> Iterator[tuple[str, str]]:

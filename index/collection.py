@@ -29,6 +29,7 @@ from index.space.preprocessing import sniff
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.csv"
+ID_RULE = "an id has 1 to 128 characters, no '/', and is not '.' or '..'"
 _PLACES_SHOWN = 20
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}
 _PICTURE_ENDINGS = {
@@ -254,16 +255,19 @@ def _read_manifest(root: Path, warnings: list[str]) -> dict[str, _Row]:
     return rows
 
 
+def is_usable_id(id_: str) -> bool:
+    """Whether it can stand in a URL."""
+    return 0 < len(id_) <= 128 and "/" not in id_ and id_ not in (".", "..")
+
+
 def _check_ids(root: Path, works: Sequence[Work], lines: Sequence[int]) -> None:
     """Say every row whose id cannot be used, so that all of them can be mended at once."""
     owners: dict[str, str] = {}
     faults: list[tuple[str, str]] = []
     for line, work in sorted(zip(lines, works, strict=True), key=lambda pair: pair[0]):
         place = f"{MANIFEST}:{line}" if line else work.name
-        if "/" in work.id or len(work.id) > 128 or work.id in (".", ".."):
-            # It could not stand in a URL.
-            rule = "an id has at most 128 characters, no '/', and is not '.' or '..'"
-            faults.append((place, f"{rule}; received {work.id!r}"))
+        if not is_usable_id(work.id):
+            faults.append((place, f"{ID_RULE}; received {work.id!r}"))
         elif work.id in owners:
             already = f"{work.id!r}, which {owners[work.id]} has already"
             faults.append((place, f"ids must be unique; received {already}"))

@@ -60,7 +60,7 @@ def embed(works: Sequence[Work], encoder: Encoder, thumbnails: Path) -> Embedded
                 continue
             picture, pixels, thumbnail = result
             add_thumbnail(len(entries), thumbnail)
-            entries.append(_entry(len(entries), work, picture, picture.sha256 in seen))
+            entries.append(entry_of(len(entries), work, picture, picture.sha256 in seen))
             batches.add(pixels)
     return Embedded(entries, batches.vectors(), bad)
 
@@ -91,7 +91,12 @@ class _Batches:
         self._waiting.clear()
 
 
-def _entry(row: int, work: Work, picture: Picture, seen: bool) -> Entry:
+def entry_of(row: int, work: Work, picture: Picture, seen: bool) -> Entry:
+    """A work as the catalogue has it.
+
+    Args:
+        seen: whether the model was trained on its file.
+    """
     return Entry(
         row=row,
         id=work.id,

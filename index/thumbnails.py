@@ -47,6 +47,7 @@ class Thumbnails:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._added: dict[int, bytes] = {}
         self._connection = open_table(path)
         self._count = count_rows(self._connection, "SELECT COUNT(*) FROM thumbnails", path)
 
@@ -55,11 +56,17 @@ class Thumbnails:
 
     def get(self, row: int) -> bytes | None:
         """The WebP of a row, or None."""
+        if row in self._added:
+            return self._added[row]
         with self._lock:
             found = self._connection.execute(
                 "SELECT webp FROM thumbnails WHERE row = ?", (row,)
             ).fetchone()
         return None if found is None else bytes(found[0])
+
+    def insert(self, row: int, webp: bytes) -> None:
+        """Add one, in memory: the file stays as it is."""
+        self._added[row] = webp
 
     def close(self) -> None:
         """Close the file; `get` raises `sqlite3.ProgrammingError` afterwards."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.security import HTTPBearer
 
-from app.answers import Job, JobKind, JobList, Ready, Releases
+from app.answers import Item, Job, JobKind, JobList, Ready, Releases
 from app.following import Follower
 from app.jobs import Jobs
 from app.options import Page, Rollback
-from app.routes.parts import Nothing, Served, no_body
+from app.routes.parts import Nothing, Served, Turn, no_body
+from app.upload import ONE, read_picture, request_body
 
 # For OpenAPI only: it shows the lock and lets /docs send a key.
 _bearer = Depends(HTTPBearer(auto_error=False))
@@ -40,6 +42,32 @@ def _started(kind: JobKind, jobs: Jobs, serving: Served, response: Response) -> 
     job = jobs.start(kind, serving.release.id)
     response.headers["Location"] = f"/v1/admin/{kind}s/{job.id}"
     return job
+
+
+@router.post("/items", status_code=201, openapi_extra=request_body(ONE, raw=True))
+async def add_item(
+    request: Request,
+    response: Response,
+    following: Following,
+    turn: Turn,
+    id: str,  # noqa: A002
+) -> Item:
+    """Add a work: its picture as a file, `id` and whatever else is said of it as parameters
+    (`class`, `title`, `artist`, `date`, ... as the columns of a manifest.csv). It is found at once,
+    and kept across restarts and rebuilds."""
+    said = {name: text for name, text in request.query_params.items() if text and name != "id"}
+    label = said.pop("class", None)
+    picture = await read_picture(request)
+    item = await turn.run(following.add, id, picture, label, said)
+    response.headers["Location"] = f"/v1/items/{quote(id, safe='')}"
+    return item
+
+
+@router.delete("/items/{id}")
+async def delete_item(id: str, following: Following, turn: Turn, _: Nothing) -> Ready:  # noqa: A002
+    """Take a work down: it is in no answer any more, nor in later releases."""
+    serving = await turn.run(following.delete, id)
+    return Ready(works=len(serving.release.vectors), **serving.versions())
 
 
 @router.post("/evaluations", status_code=202, dependencies=[Depends(no_body)])
@@ -100,11 +128,11 @@ async def releases(following: Following, _: Nothing) -> Releases:
 async def reload(following: Following, _: Nothing) -> Ready:
     """Load what is published now, without waiting for the service to notice by itself."""
     serving = await to_thread.run_sync(following.reload)
-    return Ready(works=serving.release.manifest.works, **serving.versions())
+    return Ready(works=len(serving.release.vectors), **serving.versions())
 
 
 @router.post("/rollback", dependencies=[Depends(no_body)])
 async def rollback(following: Following, options: Annotated[Rollback, Query()]) -> Ready:
     """Publish the release before the one that is served, or any other, and load it."""
     serving = await to_thread.run_sync(following.rollback, options.release)
-    return Ready(works=serving.release.manifest.works, **serving.versions())
+    return Ready(works=len(serving.release.vectors), **serving.versions())

@@ -22,7 +22,7 @@ async def healthz(_: Nothing) -> dict[str, Literal["alive"]]:
 @router.get("/readyz")
 async def readyz(serving: Served, _: Nothing) -> Ready:
     """Searches can be answered; 503 with the reason if not."""
-    return Ready(works=serving.release.manifest.works, **serving.versions())
+    return Ready(works=len(serving.release.vectors), **serving.versions())
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -1,0 +1,210 @@
+"""Works added and deleted while the service runs: found at once, kept for good, gone for good."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.build import build
+from index.changes import Changes, read_changes
+from index.publish import publish
+from index.release import current_release, open_release
+from index.space.errors import BadInput
+from tests.app.conftest import ADMIN, Service
+from tests.bad_pictures import encoded
+from tests.conftest import paint
+
+ITEMS = "/v1/admin/items"
+ADDED = encoded(paint("cubism", 900, (120, 90)), "PNG")
+OTHER = encoded(paint("baroque", 901, (120, 90)), "PNG")
+FACTS = {"id": "new 1", "class": "cubism", "title": "Neu & alt", "artist": "Gabriele Münter"}
+
+
+@pytest.fixture
+def start(start_service, tiny_model, key_file, releases, tmp_path):
+    def start() -> Service:
+        service = start_service(
+            *("--model", tiny_model, "--releases", releases, "--admin-key-file", key_file),
+            *("--state", tmp_path / "state"),
+        )
+        service.wait_for("/readyz", 200)
+        return service
+
+    return start
+
+
+def add(service: Service, picture: bytes = ADDED, **facts: str):
+    return service.post(ITEMS, params=FACTS | facts, files={"image": picture}, headers=ADMIN)
+
+
+def delete(service: Service, id_: str):
+    return service.http.delete(f"{service.url}{ITEMS}/{id_}", headers=ADMIN)
+
+
+def found(service: Service, picture: bytes) -> list[str]:
+    return [work["id"] for work in service.search(picture, k=100).json()["results"]]
+
+
+def test_a_work_is_added_and_deleted(start) -> None:
+    service = start()
+    before = service.get("/v1/collection").json()
+    answer = add(service)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == "/v1/items/new%201"
+    work = answer.json()
+    assert (work["title"], work["artist"], work["label"]) == (
+        *("Neu & alt", "Gabriele Münter", "cubism"),
+    )
+    first = service.search(ADDED).json()["results"][0]
+    assert first["id"] == "new 1"
+    assert first["score"] == pytest.approx(1, abs=1e-5)
+    assert service.get(first["thumbnail"]).headers["content-type"] == "image/webp"
+    assert service.get("/v1/items?q=munter").json()["total"] == 1
+    assert service.get("/v1/items", params={"filter": "artist:*"}).json()["total"] == 1
+    after = service.get("/v1/collection").json()
+    assert after["works"] == before["works"] + 1
+    assert after["index_version"] == before["index_version"] + "+1"
+
+    gone = delete(service, "new 1")
+    assert gone.json()["works"] == before["works"]
+    assert "new 1" not in found(service, ADDED)
+    for path in ("", "/similar", "/thumbnail"):
+        assert service.get(f"/v1/items/new%201{path}").status_code == 404
+    assert service.get("/v1/items?q=munter").json()["total"] == 0
+
+
+def test_a_work_of_the_release_is_taken_down_for_good(start, tmp_path, collection, releases,
+                                                      tiny_model) -> None:  # fmt: skip
+    service = start()
+    taken = found(service, ADDED)[0]
+    assert delete(service, taken).status_code == 200
+    assert add(service).status_code == 201
+    assert add(service, OTHER, id="short-lived").status_code == 201
+    assert delete(service, "short-lived").status_code == 200
+    expected = found(service, ADDED)
+    assert taken not in expected
+    assert expected[0] == "new 1"
+
+    # A restart, and a kill.
+    assert service.stop() == 0
+    service = start()
+    assert found(service, ADDED) == expected
+    service.process.kill()
+    service.process.wait()
+    service = start()
+    assert found(service, ADDED) == expected
+    assert service.get(f"/v1/items/{taken}").status_code == 404
+
+    # A rebuild that knows of the changes, and one that does not.
+    for changes in (tmp_path / "state" / "changes", None):
+        id_ = build(collection, tiny_model, releases, changes=changes)
+        release = open_release(releases / id_)
+        ids = {entry.id for entry in release.catalogue.entries()}
+        assert (taken in ids, "new 1" in ids) == (changes is None, changes is not None)
+        if changes:
+            assert release.manifest.left_out["deleted or replaced"] == 1
+            words = release.thumbnails.get(release.manifest.works - 1)
+            assert words is not None
+        release.close()
+        publish(releases, id_)
+        assert service.post("/v1/admin/reload", headers=ADMIN).status_code == 200
+        assert sorted(found(service, ADDED)) == sorted(expected)
+        assert service.get(f"/v1/items/{taken}").status_code == 404
+
+
+def test_what_cannot_be_added_is_refused_and_nothing_is_kept(start, tmp_path) -> None:
+    service = start()
+    taken = found(service, ADDED)[0]
+    cases = [
+        (add(service, b"no picture"), 415, "unsupported-image"),
+        (add(service, id=taken), 409, "id-taken"),
+        (add(service, id="a/b"), 422, "invalid-parameter"),
+        (add(service, id=""), 422, "invalid-parameter"),
+        (service.post(ITEMS, files={"image": ADDED}, headers=ADMIN), 422, "invalid-parameter"),
+        (delete(service, "nobody"), 404, "no-such-item"),
+        (service.post(ITEMS, params=FACTS, files={"image": ADDED}), 401, "unauthorized"),
+    ]
+    for answer, status, slug in cases:
+        assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{slug}")
+    assert read_changes(tmp_path / "state" / "changes") == []
+    assert list((tmp_path / "state" / "changes" / "pictures").iterdir()) == []
+    assert "+" not in service.get("/readyz").json()["index_version"]
+
+
+def test_searches_go_on_while_works_come_and_go(start) -> None:
+    service = start()
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        while not stop.is_set():
+            statuses.append(service.search(ADDED, k=100).status_code)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    try:
+        for number in range(12):
+            id_ = f"n{number}"
+            assert add(service, id=id_).status_code == 201
+            begun = time.monotonic()
+            assert id_ in [w["id"] for w in service.get("/v1/items?q=" + id_).json()["results"]]
+            assert time.monotonic() - begun < 10
+            if number % 2:
+                assert delete(service, id_).status_code == 200
+    finally:
+        stop.set()
+        thread.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 5
+
+
+def test_the_last_word_on_a_work_counts(tmp_path: Path) -> None:
+    changes = Changes(tmp_path)
+    changes.add("a", b"first", "x", {"title": "A"})
+    changes.add("b", b"other", None, {})
+    second = changes.add("a", b"second", "y", {"title": "B"})
+    gone = changes.delete("b")
+    assert changes.since(0) == [second, gone]
+    assert changes.since(second.number) == [gone]
+    assert second.picture is not None
+    assert second.picture.read_bytes() == b"second"
+    assert [path.name for path in second.picture.parent.iterdir()] == [second.picture.name]
+    changes.close()
+    again = Changes(tmp_path)
+    assert again.since(0) == [second, gone]
+    assert again.add("c", b"", None, {}).number == gone.number + 1
+
+
+def test_a_folder_without_changes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"which has no changes\.sqlite"):
+        read_changes(tmp_path)
+
+
+def test_an_added_work_whose_picture_is_lost_is_logged(start, tmp_path) -> None:
+    service = start()
+    assert add(service).status_code == 201
+    service.stop()
+    shutil.rmtree(tmp_path / "state" / "changes" / "pictures")
+    service = start()
+    assert "new 1" not in found(service, ADDED)
+    assert any("'new 1' that was added cannot be used" in line for line in service.log)
+
+
+def test_rows_of_the_index_and_the_catalogue_stay_together(start, releases) -> None:
+    """After deletions and additions each answer's title belongs to its vector."""
+    service = start()
+    entries = {e.id: e for e in open_release(current_release(releases)).catalogue.entries()}
+    for id_ in list(entries)[::3]:
+        assert delete(service, id_).status_code == 200
+    assert add(service).status_code == 201
+    rng = np.random.default_rng(0)
+    for id_ in rng.permutation([i for i in entries if i not in list(entries)[::3]])[:6]:
+        work = service.get(f"/v1/items/{id_}").json()
+        assert work["title"] == entries[id_].title
+        near = service.get(f"/v1/items/{id_}/similar?k=100").json()["results"]
+        assert len(near) == len(entries) - len(list(entries)[::3])
