@@ -22,8 +22,8 @@ RUN python3 -m venv --without-pip /opt/artkin \
 
 FROM ${BASE} AS serve
 ENV PATH=/opt/artkin/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    ARTKIN_HOST=0.0.0.0 ARTKIN_RELEASES=/data/releases
-RUN mkdir -p /data && chown 10001:10001 /data
+    ARTKIN_HOST=0.0.0.0 ARTKIN_RELEASES=/data/releases ARTKIN_STATE=/state
+RUN mkdir -p /data /state && chown 10001:10001 /data /state
 COPY --from=serve-packages /opt/artkin /opt/artkin
 WORKDIR /srv/artkin
 COPY artkin.py ./
@@ -31,7 +31,7 @@ COPY index ./index
 COPY app ./app
 USER 10001:10001
 EXPOSE 8000
-VOLUME /data
+VOLUME ["/data", "/state"]
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["python", "artkin.py"]

@@ -13,6 +13,7 @@ import json
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from index.collection import Work
 from index.space.artefact import new_file
 from index.space.errors import BadInput
 
+TABLE = "changes.sqlite"
+PICTURES = "pictures"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -66,11 +69,11 @@ class Changes:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._pictures = folder / "pictures"
+        self._pictures = folder / PICTURES
         self._lock = threading.Lock()
         try:
             self._pictures.mkdir(parents=True, exist_ok=True)
-            self._table = sqlite3.connect(folder / "changes.sqlite", check_same_thread=False)
+            self._table = sqlite3.connect(folder / TABLE, check_same_thread=False)
             # Durable before it is answered: each commit is on the disk.
             self._table.execute("PRAGMA synchronous = FULL")
             self._table.execute(_SCHEMA)
@@ -100,15 +103,7 @@ class Changes:
     def since(self, number: int) -> list[Change]:
         """Changes with greater numbers, in their order."""
         with self._lock:
-            found = self._table.execute(
-                "SELECT number, id, picture, label, metadata FROM changes WHERE number > ? "
-                "ORDER BY number",
-                (number,),
-            ).fetchall()
-        return [
-            Change(number, id_, picture and self._pictures / picture, label, json.loads(metadata))
-            for number, id_, picture, label, metadata in found
-        ]
+            return _since(self._table, number, self._pictures)
 
     def close(self) -> None:
         """Close the file."""
@@ -144,13 +139,23 @@ def read_changes(folder: Path) -> list[Change]:
     Raises:
         BadInput: there are none.
     """
-    if not (folder / "changes.sqlite").is_file():
+    table = folder / TABLE
+    if not table.is_file():
         raise BadInput(
             f"--changes must be the folder `changes` in a service's --state; received {folder}, "
-            "which has no changes.sqlite"
+            f"which has no {TABLE}"
         )
-    changes = Changes(folder)
-    try:
-        return changes.since(0)
-    finally:
-        changes.close()
+    # Its folder may be mounted read-only, and the service may be writing to it.
+    with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        return _since(connection, 0, folder / PICTURES)
+
+
+def _since(table: sqlite3.Connection, number: int, pictures: Path) -> list[Change]:
+    found = table.execute(
+        "SELECT number, id, picture, label, metadata FROM changes WHERE number > ? ORDER BY number",
+        (number,),
+    )
+    return [
+        Change(number, id_, picture and pictures / picture, label, json.loads(metadata))
+        for number, id_, picture, label, metadata in found.fetchall()
+    ]

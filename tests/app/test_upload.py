@@ -90,4 +90,4 @@ def test_uploads_are_never_written_to_the_disk(service: Service) -> None:
 def _written_bytes(service: Service) -> int:
     with open(f"/proc/{service.process.pid}/io") as file:
         counts = dict(line.split(": ") for line in file.read().splitlines())
-    return int(counts["wchar"])
+    return int(counts["write_bytes"])
