@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from app.ranking import POOL
 from index.filters import parse_filter
 from index.space.errors import BadInput
 
@@ -57,9 +56,7 @@ class SearchOptions(Filtered):
     """
 
     k: int = Field(default=5, ge=1, le=MOST, description="Neighbours wanted")
-    offset: int = Field(
-        default=0, ge=0, le=POOL - MOST, description="Neighbours passed over, to page"
-    )
+    offset: int = Field(default=0, ge=0, le=1000, description="Neighbours passed over, to page")
     style: float | None = Field(
         default=None,
         ge=0,
@@ -71,7 +68,8 @@ class SearchOptions(Filtered):
         default=0,
         ge=0,
         le=1,
-        description="0 gives the nearest; towards 1, works like those before them come later",
+        description="0 gives the nearest; towards 1, those of the 50 nearest that are like the "
+        "ones before them come later",
     )
     exclude_same_artist: bool = Field(
         default=False,

@@ -18,8 +18,10 @@ from index.vectors import Floats
 
 Vector: TypeAlias = NDArray[np.float32]
 
-# The nearest works among which diversity chooses, and how far a search pages.
-POOL = 1100
+# The nearest works among which diversity chooses; the others follow as they are. Among all works
+# it would end with those that are like nothing, the query included.
+DIVERSE = 50
+MOST_COPIES = 1000
 
 
 def balanced(query: Vector, manifest: ModelManifest, style: float | None) -> Vector:
@@ -72,7 +74,7 @@ def combined(
     return unit
 
 
-def diverse(scores: Vector, vectors: Floats, diversity: float, count: int) -> list[int]:
+def diverse(scores: Vector, vectors: Floats, diversity: float) -> list[int]:
     """An order in which a work is put back by its likeness to those before it: maximal marginal
     relevance (Carbonell and Goldstein, SIGIR 1998) with lambda = 1 - diversity.
 
@@ -86,7 +88,7 @@ def diverse(scores: Vector, vectors: Floats, diversity: float, count: int) -> li
     nearest = np.full(len(scores), -1.0, np.float32)
     left = np.ones(len(scores), np.bool_)
     order: list[int] = []
-    for _ in range(min(count, len(scores))):
+    for _ in range(len(scores)):
         worth = scores if not order else (1 - diversity) * scores - diversity * nearest
         chosen = int(np.argmax(np.where(left, worth, -np.inf)))
         order.append(chosen)

@@ -12,9 +12,9 @@ import numpy as np
 
 from app.answers import Neighbour, describe
 from app.options import SearchOptions
-from app.ranking import POOL, Vector, balanced, diverse
+from app.ranking import DIVERSE, MOST_COPIES, Vector, balanced, diverse
 from index.catalogue import Entry
-from index.filters import Term, fold, parse_filter
+from index.filters import Term, facet_value, parse_filter
 from index.release import Release
 from index.space.model import ModelManifest
 from index.vectors import Floats, Rows
@@ -120,7 +120,7 @@ def _copies(among: _Among, model: ModelManifest, question: Question) -> list[int
     for picture in question.pictures:
         asking = np.zeros_like(picture)
         asking[columns] = picture[columns]
-        scores, rows = among.search(asking, POOL)
+        scores, rows = among.search(asking, MOST_COPIES)
         # Works' parts have the norm that the query's has: the square root of the part's weight.
         cosines = scores / np.linalg.norm(picture[columns])
         for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True):
@@ -133,7 +133,11 @@ def _other_artists(release: Release, question: Question, copies: list[int]) -> l
     """The condition that leaves out the artists of the works asked about, or of those that an
     uploaded picture is a copy of, where they are known."""
     known = question.like or release.catalogue.by_rows(copies)
-    artists = {fold(entry.metadata["artist"]) for entry in known if "artist" in entry.metadata}
+    artists = {
+        facet_value("artist", entry.metadata["artist"])
+        for entry in known
+        if "artist" in entry.metadata
+    }
     return [Term("artist", tuple(sorted(artists)), negated=True)] if artists else []
 
 
@@ -142,15 +146,16 @@ def _alike(
 ) -> list[int]:
     """Rows of the works alike, so many that with the copies there are `end`."""
     wanted = max(end - len(copies), 0)
-    near = POOL if diversity else wanted
     if wanted == 0:
         return []
+    near = max(wanted, DIVERSE) if diversity else wanted
     scores, rows = among.search(query, near + len(copies))
     kept = ~np.isin(rows, copies)
     scores, rows = scores[kept][:near], rows[kept][:near]
     if diversity:
-        order = diverse(scores, among.vectors.get(rows), diversity, wanted)
-        rows = rows[order]
+        first = rows[:DIVERSE]
+        order = diverse(scores[:DIVERSE], among.vectors.get(first), diversity)
+        rows = np.concatenate([first[order], rows[DIVERSE:]])
     found: list[int] = rows[:wanted].tolist()
     return found
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.dates import years
-from index.filters import DATE, Term, condition, fold
+from index.filters import DATE, Term, condition, facet_value, fold
 from index.space.errors import ArtefactError, BadInput
 from index.tables import count_rows, new_table, open_table
 
@@ -268,7 +268,7 @@ def _insert(table: sqlite3.Connection, entry: Entry) -> None:
     span = years(entry.metadata.get(DATE, "")) or (None, None)
     values = (*astuple(entry)[:-1], metadata, *span)
     table.execute(f"INSERT INTO works VALUES (?{', ?' * 12})", values)
-    facets = [(name, fold(shown), shown, entry.row) for name, shown in _facets(entry)]
+    facets = [(name, facet_value(name, shown), shown, entry.row) for name, shown in _facets(entry)]
     table.executemany("INSERT INTO facets VALUES (?, ?, ?, ?)", facets)
     table.execute(
         "INSERT INTO words (rowid, title, artist, other) VALUES (?, ?, ?, ?)",

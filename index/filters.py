@@ -3,10 +3,11 @@
     class:baroque,romanticism artist:"Claude Monet" date:1880..1890 -medium:print*
 
 Terms are parted by blanks and must all hold; of a term's values, parted by commas, one must; `-`
-in front turns a term round. Values with blanks or commas stand in double quotes; letters' case and
-accents do not count; a `*` at the end stands for any ending. A field is `class`, `greyscale` (yes
-or no), `date` or a column of the collection's manifest.csv. `date` takes a year or a span, open on
-one side if need be (`1880..`), and finds works whose own years touch it.
+in front turns a term round. Values with blanks or commas stand in double quotes; a `*` at the end
+stands for any ending. Letters' case and accents do not count, nor what an artist has in brackets at
+the end. A field is `class`, `greyscale` (yes or no), `date` or a column of the collection's
+manifest.csv. `date` takes a year or a span, open on one side if need be (`1880..`), and finds works
+whose own years touch it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _TERM = re.compile(
     rf'(?P<no>-?)(?P<field>"[^"]+"|[^\s:",]+):(?P<values>{_WORD}(?:,{_WORD})*)(?=\s|$)'
 )
 _VALUE = re.compile(_WORD)
+_LIFE = re.compile(r"\s*\([^()]*\)$")
 _SPAN = re.compile(r"(-?\d{1,4})?(\.\.)?(-?\d{1,4})?")
 
 
@@ -47,6 +49,19 @@ def fold(text: str) -> str:
     return " ".join(plain.split())
 
 
+def facet_value(field: str, text: str) -> str:
+    """A value as it is compared: folded, and of an artist the name alone.
+
+    Example:
+        >>> facet_value("artist", "Claude Monet (French, 1840–1926)")
+        'claude monet'
+    """
+    folded = fold(text)
+    if field == "artist":
+        return _LIFE.sub("", folded) or folded
+    return folded
+
+
 def parse_filter(text: str) -> list[Term]:
     """The terms of a filter.
 
@@ -68,7 +83,7 @@ def parse_filter(text: str) -> list[Term]:
         if field == DATE:
             for value in values:
                 span(value.strip('"'))
-        folded = tuple(fold(value.strip('"')) for value in values)
+        folded = tuple(facet_value(field, value.strip('"')) for value in values)
         terms.append(Term(field, folded, bool(found["no"])))
         at = found.end()
         while at < len(text) and text[at].isspace():

@@ -64,7 +64,6 @@ def test_diversity_by_hand() -> None:
     0.45 - 0.5 and 2 is worth 0.25 - 0."""
     scores = np.array([0.9, 0.9, 0.5], np.float32)
     vectors = np.eye(3, dtype=np.float32)[[0, 0, 1]]
-    assert diverse(scores, vectors, 0.5, 3) == [0, 2, 1]
-    assert diverse(scores, vectors, 0.0, 3) == [0, 1, 2]
-    assert diverse(scores, vectors, 0.5, 2) == [0, 2]
-    assert diverse(scores[:0], vectors[:0], 0.5, 3) == []
+    assert diverse(scores, vectors, 0.5) == [0, 2, 1]
+    assert diverse(scores, vectors, 0.0) == [0, 1, 2]
+    assert diverse(scores[:0], vectors[:0], 0.5) == []

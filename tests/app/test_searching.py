@@ -120,6 +120,12 @@ def test_diversity_pages_and_keeps_the_nearest_first(serving: Serving) -> None:
     alike = [work.id for work in plain.results if not work.copy_of_query]
     assert alike[0] in ids(whole)
 
+    # The fifty nearest change places, those after them do not.
+    far = SearchOptions(k=50, offset=80)
+    assert ids(serving.similar("w0", far)) == ids(
+        serving.similar("w0", far.model_copy(update={"diversity": 0.7}))
+    )
+
     def closeness(answer) -> float:
         chosen = vectors_of(serving)[[int(id_[1:]) for id_ in ids(answer)]]
         return float((chosen @ chosen.T).mean())

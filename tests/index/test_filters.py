@@ -12,7 +12,14 @@ from index.space.errors import BadInput
 
 WORKS = [
     ("baroque", {"artist": "Artemisia Gentileschi", "date": "c. 1620", "medium": "Oil on canvas"}),
-    ("baroque", {"artist": "Rembrandt", "date": "1650–55", "medium": "Etching, printed in brown"}),
+    (
+        "baroque",
+        {
+            "artist": "Rembrandt (Dutch, 1606–1669)",
+            "date": "1650–55",
+            "medium": "Etching, printed in brown",
+        },
+    ),
     ("impressionism", {"artist": "Édouard  Manet", "date": "1880s", "Credit Line": "Gift, 1920"}),
     ("impressionism", {"artist": "Claude Monet", "date": "n.d.", "medium": "Oil on panel"}),
     (None, {"medium": 'The "large" print; 100% cotton_rag'}),
@@ -42,6 +49,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
         ("class:rococo", []),
         ('artist:"edouard manet"', [2]),
         ('artist:"Édouard Manet",Rembrandt', [1, 2]),
+        ('artist:"Rembrandt (Dutch, 1606–1669)"', [1]),
         ("medium:oil*", [0, 3]),
         ('medium:"oil on p*"', [3]),
         ("medium:*", [0, 1, 3, 4]),
