@@ -1,6 +1,6 @@
 """What each piece of the preset `artkin` is worth: one change a row, on works held out of train.
 
-    python benchmarks/ablation.py ../shared/data/paintings
+    python -m benchmarks.ablation ../shared/data/paintings
 
 Writes `benchmarks/results/ablation.json` after every row; interrupted, it goes on with the rows
 that are missing. The test part is never looked at: a fifth of the training part, drawn once with
@@ -139,7 +139,7 @@ def main() -> None:
     bench = Bench(options.data, Path("runs/ablation"))
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     result |= {
-        "command": f"python benchmarks/ablation.py {options.data}",
+        "command": f"python -m benchmarks.ablation {options.data}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "trained": len(bench.train),
         "validated": len(bench.validation),

@@ -1,6 +1,6 @@
 """Time and memory of `artkin evaluate` on a synthetic release of 100,000 works of 512 numbers.
 
-    python benchmarks/evaluation.py
+    python -m benchmarks.evaluation
 
 Ten classes, 5,000 artists, two parts, three works in ten unseen, a small picture each. Expected on
 two cores: below two minutes and 1.5 GB. Writes `benchmarks/results/evaluation.json`; the
@@ -55,9 +55,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         release = make_release(Path(folder))
         command = [sys.executable, __file__, str(release)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = {
-        "command": "python benchmarks/evaluation.py",
+        "command": "python -m benchmarks.evaluation",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "works": WORKS,
         "dimension": DIMENSION,

@@ -1,8 +1,8 @@
 """One preset on the development collection of 4,974 paintings in ten styles, phase by phase.
 
-    python benchmarks/paintings.py seed        ../shared/data/paintings
-    python benchmarks/paintings.py recommended ../shared/data/paintings
-    python benchmarks/paintings.py artkin      ../shared/data/paintings --seeds 3
+    python -m benchmarks.paintings seed        ../shared/data/paintings
+    python -m benchmarks.paintings recommended ../shared/data/paintings
+    python -m benchmarks.paintings artkin      ../shared/data/paintings --seeds 3
 
 Writes `benchmarks/results/paintings_<preset>.json`: what is served, mean of the seeds with the
 least and the most; and each seed's phases: accuracy, P@5 and silhouettes of the test part before
@@ -51,7 +51,7 @@ def main() -> None:
     runs = [_run(options.preset, options.data, seed) for seed in range(options.seeds)]
     many = f" --seeds {options.seeds}" if options.seeds > 1 else ""
     result = {
-        "command": f"python benchmarks/paintings.py {options.preset} {options.data}{many}",
+        "command": f"python -m benchmarks.paintings {options.preset} {options.data}{many}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         **{key: _spread([run["served"][key] for run in runs]) for key in runs[0]["served"]},
         "seeds": runs,

@@ -1,6 +1,6 @@
 """OpenVINO against TensorFlow on one exported SavedModel, f32 both, interleaved in one run.
 
-    python benchmarks/runtime.py models/art-1
+    python -m benchmarks.runtime models/art-1
 
 Writes `benchmarks/results/runtime.json`: TensorFlow's time over OpenVINO's, per batch size, the
 median and the quartiles of the rounds' ratios, and the largest difference of their vectors.
@@ -45,7 +45,7 @@ def main() -> None:
         return found
 
     result: dict[str, Any] = {
-        "command": f"python benchmarks/runtime.py {options.model}",
+        "command": f"python -m benchmarks.runtime {options.model}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "backbone": model.manifest.backbone,
         "input": spec.height,

@@ -1,6 +1,6 @@
 """An epoch of phases 1 and 2 from cached frozen layers against the same epoch from the pixels.
 
-    python benchmarks/training_speed.py examples/art_institute
+    python -m benchmarks.training_speed examples/art_institute
 
 Preset `recommended`: phase 1 trains the head, phase 2 the backbone from block 7 on. Whole epochs,
 one of each kind in turn. Writes `benchmarks/results/training_speed.json`: the uncached epoch's time
@@ -46,7 +46,7 @@ def main() -> None:
         network = build_network(recipe, backbone, len(dataset.classes))
         fit = Fit(network, backbone, dataset, recipe, Path(folder))
         result: dict[str, Any] = {
-            "command": f"python benchmarks/training_speed.py {options.data}",
+            "command": f"python -m benchmarks.training_speed {options.data}",
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "works": len(dataset.parts["train"]),
             "rounds": ROUNDS,

@@ -81,29 +81,34 @@ class Service:
 Starter = Callable[..., Service]
 
 
+def start(*arguments: object) -> Service:
+    """`artkin serve` with these arguments on a free port, when it listens."""
+    command = [sys.executable, "-m", "artkin", "serve", "--port", "0", *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ARTKIN_")}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    service = Service(process)
+    threading.Thread(target=service.read_log, daemon=True).start()
+    service.wait_for_log("listening on ")
+    found = re.search(r"http://[\w.:\[\]]+", "".join(service.log))
+    assert found is not None
+    service.url = found.group()
+    return service
+
+
 @pytest.fixture(scope="session")
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
     """A factory: `start_service("--model", model, ...)` returns when the service listens."""
     started: list[Service] = []
 
-    def start(*arguments: object) -> Service:
+    def start_one(*arguments: object) -> Service:
         state = [] if "--state" in arguments else ["--state", tmp_path_factory.mktemp("state")]
-        given = map(str, (*arguments, *state))
-        command = [sys.executable, "-m", "artkin", "serve", "--port", "0", *given]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("ARTKIN_")}
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-        )
-        service = Service(process)
+        service = start(*arguments, *state)
         started.append(service)
-        threading.Thread(target=service.read_log, daemon=True).start()
-        service.wait_for_log("listening on ")
-        found = re.search(r"http://[\w.:\[\]]+", "".join(service.log))
-        assert found is not None
-        service.url = found.group()
         return service
 
-    yield start
+    yield start_one
     for service in started:
         service.http.close()
         if service.process.poll() is None:

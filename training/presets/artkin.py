@@ -3,7 +3,7 @@
     artkin train DATA
 
 Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
-(`python benchmarks/paintings.py artkin DATA`); 200 works are sought with changed pictures of them:
+(`python -m benchmarks.paintings artkin DATA`); 200 works are sought with changed pictures of them:
 
     phase  accuracy       P@5            silhouette, cosine, style part  same work
     1      0.598 / 0.532  0.520 / 0.440  0.138 / 0.015           0.977

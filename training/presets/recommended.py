@@ -3,7 +3,7 @@
     artkin train DATA --preset recommended
 
 Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
-(`python benchmarks/paintings.py recommended DATA`):
+(`python -m benchmarks.paintings recommended DATA`):
 
     phase  accuracy       P@5            silhouette      silhouette, cosine
     -      -              0.396 / 0.335  -0.001 / -0.008  -0.004 / -0.016

@@ -4,7 +4,7 @@
     artkin train DATA --preset seed --backbone b2    EfficientNetB2 at 260, as it was run first
 
 Numbers to expect, Lite0 on 4,974 paintings, test part, one run, ten styles / seven of WikiArt
-(`python benchmarks/paintings.py seed DATA`):
+(`python -m benchmarks.paintings seed DATA`):
 
     phase  accuracy       P@5            silhouette      silhouette, cosine
     -      -              0.389 / 0.337  -0.001 / -0.007  -0.005 / -0.013
