@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DATA   ?= examples/art_institute
 SERVE  ?= 1
 
-.PHONY: demo stop test check lock clean
+.PHONY: demo stop test check soak fuzz chaos lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py "$(DATA)" $(if $(filter 0,$(SERVE)),--no-serve)
@@ -15,6 +15,27 @@ stop: $(VENV)/installed
 
 test: check
 	$(BIN)/pytest
+
+# The long versions of tests/test_robustness.py, over what `make demo` made; they write
+# benchmarks/results/.
+DEMO     = $(firstword $(wildcard demo/art_institute-*))
+MODEL    = $(DEMO)/models/demo-1
+RELEASES = $(DEMO)/releases
+PICTURE  = $(firstword $(wildcard examples/art_institute/test/1890s/*.jpg))
+MINUTES ?= 120
+
+soak: $(VENV)/installed
+	$(BIN)/python -m benchmarks.soak $(MODEL) $(RELEASES) --minutes $(MINUTES)
+
+fuzz: $(VENV)/installed
+	$(BIN)/pip install --quiet 'atheris>=3'
+	$(BIN)/python -m benchmarks.fuzz --minutes 10
+	$(BIN)/python -m benchmarks.schema $(MODEL) $(RELEASES)
+
+chaos: $(VENV)/installed
+	$(BIN)/python -m benchmarks.bad_inputs $(MODEL) $(RELEASES)
+	$(BIN)/python -m benchmarks.overload $(MODEL) $(RELEASES) $(PICTURE)
+	$(BIN)/python -m benchmarks.chaos $(MODEL) examples/art_institute
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check
