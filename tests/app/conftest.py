@@ -25,10 +25,12 @@ from index.embedding import Embedded
 from index.release import THUMBNAILS
 from index.space.artefact import new_folder, write_manifest
 from index.space.encoder import Encoder
-from index.space.model import load_model
+from index.space.model import CopyRule, Part, load_model
 from index.thumbnails import make_thumbnail, thumbnail_writer
 from tests.bad_pictures import encoded, photo
 
+# Weights of the two parts of `two_parts`.
+STYLE, WORK = 0.55, 0.45
 ROOT = Path(__file__).parents[2]
 ADMIN_KEY = "ключ-of-the-museum-0123456789"  # not ASCII, on purpose
 ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}".encode()}
@@ -137,6 +139,17 @@ def service(start_service: Starter, tiny_model: Path, published: Path, key_file:
 def releases(tmp_path: Path, published: Path) -> Path:
     """A copy of `published` that a test may change."""
     return Path(shutil.copytree(published, tmp_path / "releases", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def two_parts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The tiny model, its 16 numbers said to be a style part and a work part of 8 each."""
+    folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("parts") / "tiny-1"))
+    manifest = load_model(folder).manifest
+    parts = [Part(name="style", width=8, weight=STYLE), Part(name="work", width=8, weight=WORK)]
+    rule = CopyRule(part="work", cosine=0.8, missed=0.1, false_alarms=0.0, asked=9, among=4)
+    write_manifest(folder, manifest.model_copy(update={"parts": parts, "copies": rule}))
+    return folder
 
 
 def write_synthetic(

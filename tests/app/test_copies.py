@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +11,7 @@ from app.decoding import Decoder
 from app.options import SearchOptions
 from app.serving import Serving, load
 from index.publish import publish
-from index.space.artefact import write_manifest
-from index.space.model import CopyRule, Part, load_model
-from tests.app.conftest import write_synthetic
-
-STYLE, WORK = 0.55, 0.45
-
-
-@pytest.fixture(scope="module")
-def two_parts(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """The tiny model, its 16 numbers said to be a style part and a work part of 8 each."""
-    folder = Path(shutil.copytree(tiny_model, tmp_path_factory.mktemp("parts") / "tiny-1"))
-    manifest = load_model(folder).manifest
-    parts = [Part(name="style", width=8, weight=STYLE), Part(name="work", width=8, weight=WORK)]
-    rule = CopyRule(part="work", cosine=0.8, missed=0.1, false_alarms=0.0, asked=9, among=4)
-    write_manifest(folder, manifest.model_copy(update={"parts": parts, "copies": rule}))
-    return folder
+from tests.app.conftest import STYLE, WORK, write_synthetic
 
 
 @pytest.fixture(scope="module")

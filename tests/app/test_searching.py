@@ -20,7 +20,6 @@ from index.release import open_release
 from index.space.artefact import write_manifest
 from index.space.errors import BadInput
 from tests.app.conftest import Service, write_synthetic
-from tests.app.test_copies import two_parts  # noqa: F401 - a fixture
 from tests.bad_pictures import encoded, photo
 
 WORKS = 400
@@ -37,7 +36,7 @@ def facts(row: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Serving:  # noqa: F811
+def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Serving:
     releases = tmp_path_factory.mktemp("searching") / "releases"
     releases.mkdir()
     rng = np.random.default_rng(5)

@@ -15,7 +15,7 @@ from benchmarks.robust import family, resident
 from index.build import build
 from index.space.errors import ImageRejected
 from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, decode, to_pixels
-from tests.app.conftest import Service, key_file, service, start_service  # noqa: F401
+from tests.app.conftest import Service
 from tests.bad_pictures import accepted, encoded, photo, rejected
 
 
@@ -71,14 +71,14 @@ def test_requests_made_from_the_openapi_document(
 ) -> None:
     (tmp_path / "key").write_text(schema.KEY)
     places = ("--model", tiny_model, "--releases", published)
-    service = start_service(*places, "--admin-key-file", tmp_path / "key")  # noqa: F811
+    service = start_service(*places, "--admin-key-file", tmp_path / "key")
     service.wait_for("/readyz", 200)
     printed = schema.run(service.url, 2, schema.KEY, phases="fuzzing")
     assert "passed" in printed
     assert not any("Traceback" in line for line in service.log)
 
 
-def test_bad_uploads_at_once_leave_the_service_as_it_was(service: Service) -> None:  # noqa: F811
+def test_bad_uploads_at_once_leave_the_service_as_it_was(service: Service) -> None:
     uploads = [data for data, _ in rejected().values()] * 3
     before = service.search(encoded(photo(), "PNG")).json()
     with ThreadPoolExecutor(4) as senders:
