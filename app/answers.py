@@ -157,6 +157,27 @@ class Facets(Versions):
     facets: list[FacetCounts]
 
 
+class MapPlace(BaseModel):
+    """Where a work stands; the nearer two are, the more alike are their styles, as far as two
+    numbers can tell."""
+
+    id: str
+    label: str | None
+    x: float
+    y: float
+
+
+class Map(Versions):
+    """Works on a map from -1 to 1.
+
+    Args:
+        total: works on the whole map; those added since the last rebuild are not on it.
+    """
+
+    total: int
+    places: list[MapPlace]
+
+
 class Collection(Versions):
     """What is served, and how far its answers can be trusted.
 

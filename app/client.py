@@ -14,11 +14,12 @@ from pydantic import BaseModel, ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from app.answers import Batch, Collection, Embedding, Facets, Item, Items, Neighbours
+from app.answers import Batch, Collection, Embedding, Facets, Item, Items, Map, Neighbours
 from app.options import (
     Boxed,
     Examples,
     FacetOptions,
+    MapOptions,
     NoOptions,
     PictureOptions,
     SearchOptions,
@@ -113,6 +114,10 @@ class Client:
     def facets(self, options: FacetOptions | None = None) -> Facets:
         """What works can be told apart by."""
         return self._ask(Facets, "GET", "/v1/facets", options)
+
+    def map(self, options: MapOptions | None = None) -> Map:
+        """Where works stand on a map of their styles."""
+        return self._ask(Map, "GET", "/v1/map", options)
 
     def collection(self) -> Collection:
         """What is served, and how far its answers can be trusted."""

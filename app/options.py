@@ -154,6 +154,13 @@ class Words(Page, Filtered):
     )
 
 
+class MapOptions(Filtered):
+    """Options of the map."""
+
+    limit: int = Field(default=10_000, ge=1, le=10_000)
+    offset: int = Field(default=0, ge=0, le=10_000_000)
+
+
 class FacetOptions(Filtered):
     """Options of facets.
 

@@ -27,12 +27,22 @@ from app.answers import (
     FacetValue,
     Item,
     Items,
+    Map,
+    MapPlace,
     Neighbours,
     Work,
     describe,
 )
 from app.decoding import Decoder
-from app.options import Boxed, Examples, FacetOptions, PictureOptions, SearchOptions, Words
+from app.options import (
+    Boxed,
+    Examples,
+    FacetOptions,
+    MapOptions,
+    PictureOptions,
+    SearchOptions,
+    Words,
+)
 from app.problems import Problem
 from app.ranking import Vector, combined
 from app.searching import Question, answer
@@ -217,6 +227,18 @@ class Serving:
             for facet in found
         ]
         return Facets(facets=facets, **self.versions())
+
+    def map(self, options: MapOptions) -> Map:
+        """Where works stand on the map.
+
+        Raises:
+            BadInput: the filter cannot be used.
+        """
+        total, found = self.release.catalogue.map(
+            parse_filter(options.filter), options.limit, options.offset
+        )
+        places = [MapPlace(**place._asdict()) for place in found]
+        return Map(total=total, places=places, **self.versions())
 
     def collection(self) -> Collection:
         """What is served."""

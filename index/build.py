@@ -24,6 +24,7 @@ from index.changes import Change, read_changes
 from index.collection import Collection, read_collection
 from index.confidence import learn_confidence
 from index.embedding import BATCH, Embedded, embed
+from index.map import places
 from index.progress import counted, say
 from index.release import (
     CATALOGUE,
@@ -164,7 +165,8 @@ def _check_bad(embedded: Embedded, works: int, max_bad: float) -> None:
 
 def _write(folder: Path, embedded: Embedded, encoder: Encoder) -> list[Canary]:
     """Write index and catalogue, and ask them the canaries."""
-    write_catalogue(folder / CATALOGUE, embedded.entries)
+    placed = places(embedded.vectors, encoder.model.manifest)
+    write_catalogue(folder / CATALOGUE, embedded.entries, placed.tolist())
     vectors = FaissVectors(embedded.vectors.shape[1])
     vectors.add(embedded.vectors, np.arange(len(embedded.entries)))
     vectors.save(folder / INDEX)

@@ -24,7 +24,8 @@ from index.space.errors import ArtefactError, BadInput
 from index.tables import count_rows, new_table, open_table
 
 # The columns of `works` stand in the order of the fields of `Entry`; the years are those of its
-# date. `facets` is what filters ask, `words` what people type.
+# date. `facets` is what filters ask, `words` what people type, `places` the map; works added while
+# a service runs have no place on it until the next rebuild.
 _SCHEMA = """
 CREATE TABLE works (
     row INTEGER PRIMARY KEY,
@@ -42,11 +43,13 @@ CREATE TABLE works (
     last_year INTEGER
 );
 CREATE TABLE facets (field TEXT NOT NULL, value TEXT NOT NULL, shown TEXT NOT NULL, row INTEGER);
+CREATE TABLE places (row INTEGER PRIMARY KEY, x REAL NOT NULL, y REAL NOT NULL);
 CREATE INDEX facets_by_value ON facets (field, value, row);
 CREATE VIRTUAL TABLE words USING fts5 (
     title, artist, other, tokenize = "unicode61 remove_diacritics 2", prefix = "2 3"
 );
 """
+_KEYS = {"works": "row", "facets": "row", "words": "rowid", "places": "row"}
 _LONGEST_FACET = 200  # letters; longer ones are descriptions, to be searched by words
 
 
@@ -97,6 +100,15 @@ class Facet(NamedTuple):
     field: str
     values: int
     counts: list[tuple[str, int]]
+
+
+class Place(NamedTuple):
+    """Where a work stands on the map, from -1 to 1."""
+
+    id: str
+    label: str | None
+    x: float
+    y: float
 
 
 class Catalogue:
@@ -192,6 +204,24 @@ class Catalogue:
                 fields.setdefault(field_, []).append((shown, works))
         return [Facet(name, len(counts), counts[:limit]) for name, counts in fields.items()]
 
+    def map(self, terms: list[Term], limit: int, offset: int) -> tuple[int, list[Place]]:
+        """Where works stand on the map, by row.
+
+        Returns:
+            How many do under the filter, and those from `offset` on, at most `limit`.
+
+        Raises:
+            BadInput: a field that no work of this catalogue has.
+        """
+        where, values = self._condition(terms)
+        ((count,),) = self._ask(f"SELECT COUNT(*) FROM places WHERE {where}", values)
+        found = self._ask(
+            "SELECT id, label, x, y FROM places JOIN works USING (row) "
+            f"WHERE {where} ORDER BY row LIMIT ? OFFSET ?",
+            [*values, limit, offset],
+        )
+        return count, [Place(*row) for row in found]
+
     def entries(self) -> Iterator[Entry]:
         """Every work that the file has, in row order."""
         with closing(open_table(self._path)) as connection:
@@ -209,7 +239,7 @@ class Catalogue:
         """Delete a work, in memory: the file stays as it is."""
         self._to_memory()
         with self._lock, self._connection:
-            for table, key in (("works", "row"), ("facets", "row"), ("words", "rowid")):
+            for table, key in _KEYS.items():
                 self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (row,))
         self._learn_fields()
 
@@ -250,8 +280,13 @@ class Catalogue:
             return self._connection.execute(question, values).fetchall()
 
 
-def write_catalogue(path: Path, entries: Iterable[Entry]) -> None:
+def write_catalogue(
+    path: Path, entries: Iterable[Entry], places: Iterable[Sequence[float]] = ()
+) -> None:
     """Write the works of a release, their rows 0..n-1 in order, to a new file.
+
+    Args:
+        places: x and y of each on the map.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
@@ -261,6 +296,8 @@ def write_catalogue(path: Path, entries: Iterable[Entry]) -> None:
             if entry.row != row:
                 raise ValueError(f"rows must be 0..n-1 in order; received {entry.row} at {row}")
             _insert(table, entry)
+        rows = ((row, *place) for row, place in enumerate(places))
+        table.executemany("INSERT INTO places VALUES (?, ?, ?)", rows)
 
 
 def _insert(table: sqlite3.Connection, entry: Entry) -> None:

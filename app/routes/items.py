@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.answers import Collection, Facets, Item, Items, Neighbours
-from app.options import FacetOptions, SearchOptions, Words
+from app.answers import Collection, Facets, Item, Items, Map, Neighbours
+from app.options import FacetOptions, MapOptions, SearchOptions, Words
 from app.routes.parts import Nothing, Served, Turn
 from index.thumbnails import MEDIA_TYPE
 
@@ -31,6 +31,12 @@ async def items(options: Annotated[Words, Query()], serving: Served, turn: Turn)
 async def facets(options: Annotated[FacetOptions, Query()], serving: Served, turn: Turn) -> Facets:
     """What works can be told apart by, and how many have each value."""
     return await turn.run(serving.facets, options)
+
+
+@router.get("/v1/map")
+async def places(options: Annotated[MapOptions, Query()], serving: Served, turn: Turn) -> Map:
+    """Where works stand on a map of their styles."""
+    return await turn.run(serving.map, options)
 
 
 @router.get("/v1/items/{id}")

@@ -42,6 +42,7 @@ def test_openapi_describes_calls_and_problems(service: Service) -> None:
         "/v1/collection",
         "/v1/facets",
         "/v1/items",
+        "/v1/map",
         "/v1/items/{id}",
         "/v1/items/{id}/similar",
         "/v1/items/{id}/thumbnail",

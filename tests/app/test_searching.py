@@ -288,6 +288,14 @@ def test_lists_page_and_count(service: Service) -> None:
     assert counts["class"]["cubism"] == some["total"]
 
 
+def test_the_map_has_every_work_once(service: Service) -> None:
+    whole = service.get("/v1/map").json()
+    assert whole["total"] == len({place["id"] for place in whole["places"]}) == 24
+    some = service.get("/v1/map?filter=class:cubism&limit=2&offset=1").json()
+    cubism = [place for place in whole["places"] if place["label"] == "cubism"]
+    assert (some["total"], some["places"]) == (len(cubism), cubism[1:3])
+
+
 def test_a_filter_that_is_none_is_named(service: Service, a_photo: bytes) -> None:
     calls: list[httpx.Response] = [
         service.post("/v1/search?filter=class", files={"image": a_photo}),
