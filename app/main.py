@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from app.access import Access, Keys
 from app.decoding import Decoder
+from app.examples import add_examples
 from app.following import Follower
 from app.gate import Gate, cores
 from app.jobs import CHANGES, Jobs
@@ -65,6 +66,7 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
     for routes in (search, items, admin, health):
         app.include_router(routes.router)
     add_pages(app)
+    add_examples(app)
     limited = BodyLimit(app, settings.max_body_bytes)
     audit = settings.state / "audit.jsonl" if admin_keys else None
     allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)

@@ -6,6 +6,8 @@ import anyio
 import httpx
 from fastapi import FastAPI
 
+from app import answers
+from app.examples import EXAMPLES
 from app.limits import Envelope
 from app.problems import add_handlers
 from tests.app.conftest import ADMIN, Service
@@ -66,6 +68,23 @@ def test_openapi_describes_calls_and_problems(service: Service) -> None:
             assert "422" not in call["responses"]
     body = document["paths"]["/v1/search"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "image/jpeg", "image/png", "image/webp"}
+
+
+def test_every_kind_of_answer_has_an_example_that_is_one(service: Service) -> None:
+    document = service.get("/openapi.json").json()
+    shown = set()
+    for methods in document["paths"].values():
+        for call in methods.values():
+            for status, response in call["responses"].items():
+                schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+                if status.startswith("2") and "$ref" in schema:
+                    shown.add(schema["$ref"].rsplit("/", 1)[1])
+    assert shown == set(EXAMPLES) - {"ProblemDocument"}
+    for name, example in EXAMPLES.items():
+        kind = getattr(answers, name)
+        assert kind.model_validate(example, extra="forbid").model_dump() == example, name
+        if name in shown:
+            assert document["components"]["schemas"][name]["examples"] == [example]
 
 
 def test_every_call_refuses_unknown_and_repeated_parameters(service: Service, a_photo) -> None:

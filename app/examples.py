@@ -1,0 +1,120 @@
+"""Answers as OpenAPI shows them: one of each kind, about one small collection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+_VERSIONS = {"index_version": "20261125T031500Z-3fa9", "model_version": "art-1"}
+_WORK = {
+    "id": "aic-81557",
+    "label": "1870s",
+    "title": "Seascape",
+    "artist": "Pierre-Auguste Renoir (French, 1841–1919)",
+    "date": "1879",
+    "thumbnail": "/v1/items/aic-81557/thumbnail",
+    "greyscale": False,
+    "metadata": {"medium": "Oil on canvas", "licence": "CC0-1.0"},
+}
+_NEIGHBOUR = {**_WORK, "rank": 1, "score": 0.714, "confidence": 0.59, "copy_of_query": False}
+_NEIGHBOURS = {**_VERSIONS, "total": 81, "nothing_alike": False, "results": [_NEIGHBOUR]}
+_PARTS = [
+    {"name": "style", "width": 256, "weight": 0.55},
+    {"name": "work", "width": 256, "weight": 0.45},
+]
+_PROBLEM = {
+    "type": "/problems/unsupported-image",
+    "title": "Unsupported image",
+    "status": 415,
+    "detail": "must be one of JPEG, PNG, WEBP, told by content; received no known picture format",
+    "request_id": "5a8de05e2f6e4dd0a31b1a3b8a0c6a51",
+}
+_JOB = {
+    "id": "0b0f5c0c7f6c4f7e8f0a1d2c3b4a5968",
+    "kind": "evaluation",
+    "status": "running",
+    "index_version": "20261125T031500Z-3fa9",
+    "created": "2026-11-25T03:20:00+00:00",
+    "finished": None,
+    "progress": {"step": "looking at pictures", "done": 120, "total": 267},
+    "result": None,
+    "error": None,
+}
+_RELEASE = {
+    "id": "20261125T031500Z-3fa9",
+    "works": 267,
+    "model": "art-1",
+    "created": "2026-11-25T03:15:00+00:00",
+    "published": True,
+}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Neighbours": _NEIGHBOURS,
+    "Batch": {**_VERSIONS, "answers": [_NEIGHBOURS, _PROBLEM]},
+    "Embedding": {**_VERSIONS, "embedding": [0.0312, -0.0127, 0.0541], "parts": _PARTS},
+    "Item": {**_VERSIONS, **_WORK},
+    "Items": {**_VERSIONS, "total": 13, "results": [_WORK]},
+    "Facets": {
+        **_VERSIONS,
+        "facets": [
+            {"field": "class", "distinct": 8, "values": [{"value": "1870s", "works": 37}]},
+            {
+                "field": "medium",
+                "distinct": 9,
+                "values": [{"value": "Oil on canvas", "works": 151}],
+            },
+        ],
+    },
+    "Map": {
+        **_VERSIONS,
+        "total": 267,
+        "places": [{"id": "aic-81557", "label": "1870s", "x": 0.31, "y": -0.62}],
+    },
+    "Collection": {
+        **_VERSIONS,
+        "works": 267,
+        "created": "2026-11-25T03:15:00+00:00",
+        "dimension": 512,
+        "parts": _PARTS,
+        "style": 0.55,
+        "confidence": {
+            "part": "style",
+            "slope": 4.74,
+            "intercept": -4.08,
+            "error": 0.09,
+            "threshold": 0.51,
+            "false_positives": 0.08,
+            "found": 0.08,
+            "queries": 86,
+        },
+        "copies": {
+            "part": "work",
+            "cosine": 0.74,
+            "missed": 0.05,
+            "false_alarms": 0.005,
+            "asked": 1600,
+            "among": 826,
+        },
+    },
+    "Ready": {**_VERSIONS, "status": "ready", "works": 267},
+    "Job": _JOB,
+    "JobList": {"total": 1, "jobs": [_JOB]},
+    "Releases": {"releases": [_RELEASE]},
+    "ProblemDocument": _PROBLEM,
+}
+
+
+def add_examples(app: FastAPI) -> None:
+    """Give each kind of answer in the app's OpenAPI document its example."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            for name, example in EXAMPLES.items():
+                if name in document["components"]["schemas"]:
+                    document["components"]["schemas"][name]["examples"] = [example]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
