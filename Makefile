@@ -52,10 +52,10 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links --no-config --upgrade pyproject.toml
 lock: $(VENV)/installed
-	$(LOCK) --extra serve --output-file requirements/serve.txt
-	$(LOCK) --extra serve --extra train --constraint requirements/serve.txt \
+	$(LOCK) --extra serve --extra trace --output-file requirements/serve.txt
+	$(LOCK) --extra serve --extra trace --extra train --constraint requirements/serve.txt \
 		--output-file requirements/job.txt
-	$(LOCK) --extra serve --extra train --extra dev --constraint requirements/job.txt \
+	$(LOCK) --extra serve --extra trace --extra train --extra dev --constraint requirements/job.txt \
 		--output-file requirements/dev.txt
 
 clean:

@@ -1,6 +1,6 @@
 """The service, in reading order: what it holds, what guards it, what it answers.
 
-request -> limits (id, headers) -> log, metrics -> access (keys, rate) -> limits (size)
+request -> limits (id, headers) -> trace, log, metrics -> access (keys, rate) -> limits (size)
         -> routes -> gate -> serving -> searching -> answers
 """
 
@@ -29,6 +29,7 @@ from app.routes.page import add_pages
 from app.routes.parts import refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
+from app.tracing import Traced
 from index.changes import Changes
 
 
@@ -49,6 +50,8 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         lifespan=_follow,
         docs_url=None,
         redoc_url=None,
+        # FastAPI's own spans have addresses and what was asked for; `tracing.py` has neither.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=RESPONSES,
         dependencies=[Depends(refuse_repeated)],
     )
@@ -70,7 +73,7 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
     limited = BodyLimit(app, settings.max_body_bytes)
     audit = settings.state / "audit.jsonl" if admin_keys else None
     allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)
-    return Envelope(Logged(Measured(allowed)))
+    return Envelope(Traced(Logged(Measured(allowed))))
 
 
 def _keys(path: Path | None, setting: str, most: int) -> Keys | None:

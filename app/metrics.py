@@ -6,8 +6,11 @@ the routes' own patterns, so that ids and what people type are no labels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 
+from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +20,7 @@ from app.answers import Neighbours
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 REGISTRY = CollectorRegistry()
-stages = Histogram(
+_stages = Histogram(
     "artkin_stage_seconds",
     "Time of a search's stages: read, decode, embed, search",
     ["stage"],
@@ -51,6 +54,13 @@ _requests = Histogram(
 def exposition() -> bytes:
     """Everything, as Prometheus reads it."""
     return generate_latest(REGISTRY)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Time a stage of a search, and trace it where traces are asked for."""
+    with _stages.labels(name).time(), trace.get_tracer("artkin").start_as_current_span(name):
+        yield
 
 
 def note_nearest(found: Neighbours) -> None:

@@ -15,6 +15,7 @@ from app.log import start_log
 from app.main import create_app
 from app.serving import Serving
 from app.settings import Settings, read_settings
+from app.tracing import start_tracing
 from index.space.errors import BadInput
 
 # Answers in progress are finished within this; below Docker's 10 s between SIGTERM and SIGKILL.
@@ -51,6 +52,7 @@ def main(options: argparse.Namespace) -> None:
     names = Settings.model_fields
     settings = read_settings({k: v for k, v in vars(options).items() if k in names})
     start_log(settings.log)
+    start_tracing()
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

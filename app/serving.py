@@ -293,9 +293,9 @@ class Serving:
 
     def _embed(self, picture: bytes, options: Boxed | None = None) -> Vector:
         box = options.corners() if options else None
-        with metrics.stages.labels("decode").time():
+        with metrics.stage("decode"):
             pixels = self.decoder.pixels(picture, self.encoder.model.manifest.preprocessing, box)
-        with metrics.stages.labels("embed").time():
+        with metrics.stage("embed"):
             vector: Vector = self.encoder.encode(pixels[np.newaxis])[0]
         return vector
 
@@ -309,7 +309,7 @@ class Serving:
                 f"style shifts the balance of two parts; the model {model.version} has one; "
                 f"received style={options.style:g}; leave it out"
             )
-        with self._lock.read_lock(), metrics.stages.labels("search").time():
+        with self._lock.read_lock(), metrics.stage("search"):
             found = answer(self.release, model.manifest, question, options)
         return Neighbours(**found, **self.versions())
 
