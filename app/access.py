@@ -46,6 +46,10 @@ class Keys:
         self._read_at = self._stamp()
         self._digests = self._read()
 
+    def shares_one_with(self, other: Keys) -> bool:
+        """Whether a key is in both."""
+        return not set(self._digests).isdisjoint(other._digests)
+
     def owner(self, authorization: bytes) -> str | None:
         """The short name of the key that an Authorization header carries, or None."""
         self._refresh()

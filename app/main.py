@@ -31,6 +31,7 @@ from app.serving import Serving
 from app.settings import Settings
 from app.tracing import Traced
 from index.changes import Changes
+from index.space.errors import BadInput
 
 
 def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIApp:
@@ -40,10 +41,12 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         announce: told of each release that begins to be served.
 
     Raises:
-        BadInput: keys cannot be used, or the state's folder cannot be written.
+        BadInput: keys cannot be used, settings contradict each other, or the state's folder cannot
+            be written.
     """
     admin_keys = _keys(settings.admin_key_file, "admin_key_file", 2)
     search_keys = _keys(settings.search_key_file, "search_key_file", 1000)
+    _refuse_contradictions(settings, admin_keys, search_keys)
     app = FastAPI(
         title="artkin",
         version="1",  # of the interface, as in its paths
@@ -74,6 +77,28 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
     audit = settings.state / "audit.jsonl" if admin_keys else None
     allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)
     return Envelope(Traced(Logged(Measured(allowed))))
+
+
+def _refuse_contradictions(settings: Settings, admin: Keys | None, search: Keys | None) -> None:
+    if admin and search and admin.shares_one_with(search):
+        raise BadInput(
+            f"{settings.search_key_file} must not hold an admin key: whoever may search could do "
+            "everything; make another with `openssl rand -hex 32`"
+        )
+    collection = settings.collection
+    if collection is None:
+        return
+    if admin is None:
+        raise BadInput(
+            "--collection is for rebuilds, which need the admin key; name it with "
+            "--admin-key-file, or leave --collection out"
+        )
+    for name, folder in (("state", settings.state), ("releases", settings.releases)):
+        if folder.resolve().is_relative_to(collection.resolve()):
+            raise BadInput(
+                f"--{name} must not be inside the collection, or a rebuild would index it; "
+                f"received {folder} in {collection}"
+            )
 
 
 def _keys(path: Path | None, setting: str, most: int) -> Keys | None:

@@ -50,6 +50,7 @@ CREATE VIRTUAL TABLE words USING fts5 (
 );
 """
 _KEYS = {"works": "row", "facets": "row", "words": "rowid", "places": "row"}
+_FILTERS_KEPT = 64
 _LONGEST_FACET = 200  # letters; longer ones are descriptions, to be searched by words
 
 
@@ -127,6 +128,8 @@ class Catalogue:
         self._connection = open_table(path)
         self._count = count_rows(self._connection, "SELECT COUNT(*) FROM works", path)
         self._in_memory = False
+        # Rows that filters let through: the next page, or the next picture, has the same filter.
+        self._selected: dict[tuple[Term, ...], NDArray[np.int64]] = {}
         self._learn_fields()
 
     def __len__(self) -> int:
@@ -151,9 +154,16 @@ class Catalogue:
         Raises:
             BadInput: a field that no work of this catalogue has.
         """
-        where, values = self._condition(terms)
-        found = self._ask(f"SELECT row FROM works WHERE {where} ORDER BY row", values)
-        return np.fromiter((row for (row,) in found), np.int64, len(found))
+        key = tuple(terms)
+        rows = self._selected.get(key)
+        if rows is None:
+            where, values = self._condition(terms)
+            found = self._ask(f"SELECT row FROM works WHERE {where} ORDER BY row", values)
+            rows = np.fromiter((row for (row,) in found), np.int64, len(found))
+            if len(self._selected) >= _FILTERS_KEPT:
+                self._selected.clear()
+            self._selected[key] = rows
+        return rows
 
     def find(
         self, words: str, terms: list[Term], limit: int, offset: int
@@ -255,6 +265,7 @@ class Catalogue:
         return _entry(found[0])
 
     def _learn_fields(self) -> None:
+        self._selected.clear()
         fields = self._ask("SELECT field, COUNT(*) > COUNT(DISTINCT value) FROM facets GROUP BY 1")
         self._fields = {name for name, _ in fields}
         self._shared = {name for name, is_shared in fields if is_shared}

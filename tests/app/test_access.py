@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import artkin
 from app.access import Keys
 from index.space.errors import BadInput
 from tests.app.conftest import Service
@@ -52,6 +53,28 @@ def test_keys_are_replaced_while_in_use(tmp_path: Path) -> None:
     assert known() == [True, True]
     replace(path, NEW)
     assert known() == [False, True]
+
+
+def test_contradictions_stop_the_start_in_one_line(tmp_path: Path, capsys) -> None:
+    (tmp_path / "admin").write_text(OLD)
+    (tmp_path / "search").write_text(f"{NEW}\n{OLD}\n")
+    admin = ["--admin-key-file", str(tmp_path / "admin")]
+    collection = ["--collection", str(tmp_path / "works")]
+    cases = [
+        ([*admin, "--search-key-file", str(tmp_path / "search")], "must not hold an admin key"),
+        (collection, "name it with --admin-key-file"),
+        ([*admin, *collection, "--state", str(tmp_path / "works/s")], "--state must not be inside"),
+        (
+            [*admin, *collection, "--state", str(tmp_path / "s"), "--releases", collection[1]],
+            "--releases must not be inside",
+        ),
+        ([*admin, "--state", str(tmp_path / "admin" / "x")], "a folder that can be written"),
+    ]
+    for arguments, said in cases:
+        assert artkin.main(["serve", "--port", "0", *arguments]) == 2
+        message = capsys.readouterr().err
+        assert said in message
+        assert message.count("\n") == message.count("INFO") + 1
 
 
 @pytest.fixture(scope="module")
