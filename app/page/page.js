@@ -89,9 +89,13 @@ function forget() {
   showText("");
 }
 
-function hang({ results }) {
+function hang({ results, nothing_alike }) {
   const works = results.length === 1 ? "1 work" : `${results.length} works`;
-  clear("answered", results.length ? `${works}, the most similar first` : "No works to compare");
+  const said = nothing_alike ? "Nothing here is much like this picture. " : "";
+  clear(
+    "answered",
+    results.length ? `${said}${works}, the most similar first` : "No works to compare",
+  );
   $("wall").replaceChildren(...results.map(card));
 }
 

@@ -11,6 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from index.confidence import Confidence
+from index.release import ReleaseManifest, current_release
+from index.space.artefact import read_manifest, write_manifest
 from tests.app.conftest import Service
 from tests.bad_pictures import encoded, photo
 from tests.browser import needs_chromium, start_chromium
@@ -246,3 +249,20 @@ def test_both_pages_keep_to_the_content_security_policy(page: Page, picture: Pat
     calls = sum(len(methods) for methods in paths.values())
     page.wait(f"document.querySelectorAll('.opblock').length === {calls}")
     assert page.driver.get_log("browser") == []
+
+
+def test_a_picture_like_nothing_is_told_so(
+    chromium: Any, start_service, releases: Path, tiny_model: Path, picture: Path
+) -> None:
+    folder = current_release(releases)
+    manifest = read_manifest(folder, ReleaseManifest, "release", "artkin index")
+    never = {"slope": 1.0, "intercept": 0.0, "error": 0.0, "threshold": 1.1, "queries": 50}
+    learnt = Confidence(part=manifest.parts[0].name, false_positives=1.0, found=1.0, **never)
+    write_manifest(folder, manifest.model_copy(update={"confidence": learnt}))
+    service = start_service("--model", tiny_model, "--releases", releases)
+    service.wait_for("/readyz", 200)
+    page = Page(chromium, service)
+    page.choose(picture)
+    page.wait_for_works()
+    said = page.driver.find_element("id", "status").text
+    assert said == "Nothing here is much like this picture. 5 works, the most similar first"
