@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,6 +13,7 @@ from app.problems import Problem, answer
 # Calls that take several pictures may be so many times as long as others.
 MANY_PICTURES = frozenset({"/v1/search/batch", "/v1/search/examples"})
 MANY = 4
+BODY_SECONDS = 30.0
 SECURITY_HEADERS = {
     # blob: is the page's preview of a picture before it is sent; data: Swagger UI's own icons.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
@@ -50,7 +52,8 @@ class Envelope:
 
 
 class BodyLimit:
-    """Refuses a body over the limit: by its declared length, else as it arrives.
+    """Refuses a body over the limit, by its declared length, else as it arrives; and one that takes
+    too long to arrive, which uvicorn would wait for without end.
 
     Starlette's own RequestBodyLimitMiddleware counts in the same way, but answers in plain text
     where a route does not read the body.
@@ -69,12 +72,21 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > most:
             refusal = _too_large(most, f"{declared} bytes")
             return await answer(refusal, scope)(scope, receive, send)
-        arrived = 0
+        arrived, whole = 0, False
+        deadline = anyio.current_time() + BODY_SECONDS
 
         async def counted() -> Message:
-            nonlocal arrived
-            message = await receive()
+            nonlocal arrived, whole
+            if whole:
+                return await receive()  # waits for the client to go
+            try:
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    message = await receive()
+            except TimeoutError as error:
+                detail = f"a body must arrive within {BODY_SECONDS:g} s; {arrived} bytes did"
+                raise Problem(408, "body-too-slow", detail, {"Connection": "close"}) from error
             arrived += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if arrived > most:
                 raise _too_large(most, f"{arrived} bytes so far")
             return message

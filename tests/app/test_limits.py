@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
+import anyio
+import httpx
 import pytest
+from fastapi import FastAPI, Request
 
+from app import limits
+from app.limits import BodyLimit, Envelope
+from app.problems import add_handlers
 from tests.app.conftest import ADMIN, ADMIN_KEY, Service
 
 MIB = 1 << 20
@@ -145,3 +151,29 @@ def test_wrong_paths_and_methods_are_problems(service, method, path, status, slu
     )
     assert answered == status
     assert f'"type":"/problems/{slug}"'.encode() in answer
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.post("/")
+    async def read(request: Request) -> int:
+        return len(await request.body())
+
+    async def slowly(*waits: float) -> httpx.Response:
+        async def body() -> AsyncIterator[bytes]:
+            for wait in waits:
+                await anyio.sleep(wait)
+                yield b"x"
+
+        transport = httpx.ASGITransport(Envelope(BodyLimit(app, 1000)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.post("/", content=body())
+
+    assert anyio.run(slowly, 0, 0.01).json() == 2
+    for waits in ((0, 1), (0.15, 0.15)):
+        answer = anyio.run(slowly, *waits)
+        assert (answer.status_code, answer.json()["type"]) == (408, "/problems/body-too-slow")
+        assert "within 0.2 s; 1 bytes did" in answer.json()["detail"]
