@@ -25,6 +25,8 @@ ADMIN = "/v1/admin"
 METRICS = "/metrics"
 API = "/v1"
 MIN_KEY_BYTES = 16
+# Of one address, without a key or with a wrong one; whoever guesses is not even recorded beyond.
+WRONG_KEYS = RateLimitItemPerMinute(60)
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +45,7 @@ class Keys:
 
     def __init__(self, path: Path, setting: str, most: int) -> None:
         self._path, self._setting, self._most = path, setting, most
+        self._fault = ""
         self._read_at = self._stamp()
         self._digests = self._read()
 
@@ -66,8 +69,11 @@ class Keys:
             if stamp != self._read_at:
                 self._digests, self._read_at = self._read(), stamp
                 _log.info("%s: %d keys are in use now", self._setting, len(self._digests))
+            self._fault = ""
         except BadInput as error:
-            _log.error("the keys before it stay in use: %s", error)
+            if str(error) != self._fault:  # once, not at every call
+                _log.error("the keys before it stay in use: %s", error)
+            self._fault = str(error)
 
     def _stamp(self) -> tuple[int, int, int]:
         try:
@@ -88,6 +94,10 @@ class Keys:
                 f"{self._setting} must hold 1 to {self._most} keys, one a line, each of at least "
                 f"{MIN_KEY_BYTES} bytes; {self._path} has {len(keys)}, the shortest of {shortest} "
                 "bytes; make one with `openssl rand -hex 32`"
+            )
+        if self._path.stat().st_mode & 0o022:
+            raise BadInput(
+                f"{self._setting} must be written by its owner only; run `chmod go-w {self._path}`"
             )
         return [hashlib.sha256(key).digest() for key in keys]
 
@@ -132,8 +142,9 @@ class Access:
             owner = self._check_key(scope)
             await self._check_rate(scope, owner)
         except Problem as problem:
-            refusal = problem
-        if not _is_below(scope["path"], ADMIN) or self._audit is None:
+            refusal = problem if problem.status != 401 else await self._wrong_key(scope, problem)
+        is_recorded = _is_below(scope["path"], ADMIN) and (not refusal or refusal.status != 429)
+        if not is_recorded or self._audit is None:
             return await self._go_on(refusal, scope, receive, send)
 
         async def send_and_record(message: Message) -> None:
@@ -173,17 +184,26 @@ class Access:
             raise Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
         return owner
 
+    async def _wrong_key(self, scope: Scope, problem: Problem) -> Problem:
+        """The refusal, or another one for an address that goes on guessing."""
+        try:
+            await self._hit(WRONG_KEYS, f"wrong {_address(scope)}")
+        except Problem as too_many:
+            return too_many
+        return problem
+
     async def _check_rate(self, scope: Scope, owner: str | None) -> None:
         path = scope["path"]
         limited = _is_below(path, API) and not _is_below(path, ADMIN)
         if self._rate is None or not limited or path.endswith("/thumbnail"):
             return
-        client = scope.get("client")
-        who = owner or (client[0] if client else "")
-        if not await self._limiter.hit(self._rate, who):
-            window = await self._limiter.get_window_stats(self._rate, who)
+        await self._hit(self._rate, owner or _address(scope))
+
+    async def _hit(self, rate: RateLimitItemPerMinute, who: str) -> None:
+        if not await self._limiter.hit(rate, who):
+            window = await self._limiter.get_window_stats(rate, who)
             wait = max(1, round(window.reset_time - datetime.now(UTC).timestamp()))
-            detail = f"at most {self._rate.amount} calls a minute; try again in {wait} s"
+            detail = f"at most {rate.amount} such calls a minute; try again in {wait} s"
             raise Problem(429, "rate-limited", detail, {"Retry-After": str(wait)})
 
     def _record(self, scope: Scope, owner: str | None, status: int) -> None:
@@ -193,6 +213,7 @@ class Access:
             "key": owner,
             "method": scope["method"],
             "path": scope["path"][:500],
+            "query": scope["query_string"].decode("ascii", "replace")[:1000],
             "status": status,
         }
         assert self._audit is not None
@@ -201,6 +222,11 @@ class Access:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         except OSError as error:
             _log.error("the audit log %s cannot be written: %s", self._audit, error.strerror)
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rich.table import Table
 from rich.text import Text
 
-from app.answers import Batch, Collection, Embedding, Facets, Item, Items, Map, Neighbours
+from app.answers import Batch, Collection, Embedding, Facets, Item, Items, Map, Neighbours, Ready
 from app.options import (
     Boxed,
     Examples,
@@ -39,6 +39,7 @@ class Client:
 
     Args:
         url: where the service is, with scheme.
+        key: where the service asks for one.
 
     Raises:
         BadInput: (by every method) nothing answers there, or the service refuses the request.
@@ -52,10 +53,12 @@ class Client:
         ...         print(work.score, work.title)
     """
 
-    def __init__(self, url: str = DEFAULT_URL) -> None:
+    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
         self._url = url
+        # Bytes: a key need not be ASCII.
+        headers = {b"Authorization": f"Bearer {key}".encode()} if key else {}
         try:
-            self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
+            self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, headers=headers)
         except (httpx.InvalidURL, ValueError) as error:
             raise BadInput(f"--url must be like {DEFAULT_URL}; received {url!r}") from error
 
@@ -111,6 +114,14 @@ class Client:
         """Works by words and filter, a page of them."""
         return self._ask(Items, "GET", "/v1/items", options)
 
+    def thumbnail(self, id_: str) -> bytes:
+        """A work's small picture, WebP."""
+        return self._request("GET", f"/v1/items/{quote(id_, safe='')}/thumbnail").content
+
+    def ready(self) -> Ready:
+        """What is served; raises with the reason where nothing can be."""
+        return self._ask(Ready, "GET", "/readyz")
+
     def facets(self, options: FacetOptions | None = None) -> Facets:
         """What works can be told apart by."""
         return self._ask(Facets, "GET", "/v1/facets", options)
@@ -135,6 +146,15 @@ class Client:
         options: NoOptions | None = None,
         **content: Any,
     ) -> A:
+        answer = self._request(method, path, options, **content)
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise ArtkinError(f"{self._url} is not an artkin service of this version") from error
+
+    def _request(
+        self, method: str, path: str, options: NoOptions | None = None, **content: Any
+    ) -> httpx.Response:
         asked = options.model_dump(mode="json", exclude_defaults=True) if options else {}
         try:
             answer = self._http.request(method, path, params=asked, **content)
@@ -145,14 +165,9 @@ class Client:
                 f"no answer from {self._url} ({error or type(error).__name__}); start the "
                 "service with `artkin serve`, or name another with --url"
             ) from error
-        if answer.is_success:
-            try:
-                return kind.model_validate_json(answer.content)
-            except ValidationError as error:
-                raise ArtkinError(
-                    f"{self._url} is not an artkin service of this version"
-                ) from error
-        raise _refusal(answer)
+        if not answer.is_success:
+            raise _refusal(answer)
+        return answer
 
 
 def _refusal(answer: httpx.Response) -> ArtkinError:
@@ -168,6 +183,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `artkin query`."""
     parser.add_argument("image", type=Path, help="a JPEG, PNG or WebP file")
     parser.add_argument("--url", default=DEFAULT_URL, help="default: %(default)s")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="holds a key, where the service asks for one"
+    )
     parser.add_argument("-k", type=int, help="neighbours, 1 to 100; default: 5")
     parser.add_argument("--offset", type=int, help="neighbours passed over, to page")
     parser.add_argument(
@@ -183,7 +201,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Ask, and print what is like the picture."""
     picture = options.image.read_bytes()
-    with Client(options.url) as client:
+    key = options.key_file.read_text(encoding="utf-8").split() if options.key_file else [None]
+    with Client(options.url, key[0] if key else None) as client:
         answer = client.search(picture, _asked(options))
     if options.json:
         print(answer.model_dump_json(indent=2))

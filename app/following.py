@@ -20,6 +20,7 @@ from anyio import to_thread
 from app import metrics
 from app.answers import Item, Releases, ReleaseSummary
 from app.decoding import Decoder
+from app.options import PictureOptions
 from app.problems import Problem, unavailable
 from app.serving import Serving, load
 from index.changes import Changes
@@ -32,6 +33,9 @@ from index.space.errors import ArtefactError, ArtkinError, BadInput
 POLL_SECONDS = 1.0
 # What was refused is tried again when it changes, and now and then: its disk may have been away.
 RETRY_SECONDS = 30.0
+MOST_FIELDS, LONGEST_NAME, LONGEST_TEXT = 50, 64, 5000
+# Fields that the catalogue has of itself, and options of searches, which are no columns.
+OWN_FIELDS = frozenset(PictureOptions.model_fields) | {"greyscale", "image", "limit", "q"}
 _log = logging.getLogger(__name__)
 
 
@@ -148,14 +152,15 @@ class Follower:
         assert self._changes is not None
         if not is_usable_id(id_):
             raise BadInput(f"{ID_RULE}; received {id_[:200]!r}")
+        _check_metadata({"class": label or "", **metadata})
         serving = self.serving()
         serving.try_picture(picture)
         with self._changing:
             if serving.release.catalogue.by_id(id_) is not None:
                 detail = f"an id must be new; a work has {id_[:128]!r}: delete it first"
                 raise Problem(409, "id-taken", detail)
-            self._changes.add(id_, picture, label, metadata)
-        return self._catch_up().item(id_)
+            self._changes.add(id_, picture, label, {"title": id_, **metadata})
+            return self._catch_up().item(id_)
 
     def delete(self, id_: str) -> Serving:
         """Delete a work from what is served, and from all that will be.
@@ -167,7 +172,7 @@ class Follower:
         with self._changing:
             self.serving().entry(id_)
             self._changes.delete(id_)
-        return self._catch_up()
+            return self._catch_up()
 
     def _catch_up(self) -> Serving:
         assert self._changes is not None
@@ -239,6 +244,23 @@ class Follower:
             _log.error("not ready: %s", reason)
         else:
             _log.error("refused, release %s serves on: %s", self._serving.release.id, reason)
+
+
+def _check_metadata(said: dict[str, str]) -> None:
+    """What strangers see of a work is text of a length that can be read."""
+    if len(said) > MOST_FIELDS:
+        raise BadInput(f"a work has at most {MOST_FIELDS} fields; received {len(said)}")
+    for name, text in said.items():
+        if name in OWN_FIELDS or not name.isprintable() or '"' in name or len(name) > LONGEST_NAME:
+            raise BadInput(
+                f"a field's name has at most {LONGEST_NAME} printed characters, no '\"', and is "
+                f"none of {', '.join(sorted(OWN_FIELDS))}; received {name[:200]!r}"
+            )
+        if len(text) > LONGEST_TEXT or "\0" in text:
+            raise BadInput(
+                f"a field's text has at most {LONGEST_TEXT} characters and no NUL; {name!r} has "
+                f"{len(text)}"
+            )
 
 
 def _state(folder: Path) -> tuple[str, int, int]:

@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from anyio.streams.text import TextReceiveStream
 
 from app.answers import Job, JobKind, Progress
 from app.problems import Problem
+from index.changes import read_changes
 from index.space.errors import BadInput
 
 CHANGES = "changes"  # folder inside the state's
@@ -44,14 +45,21 @@ class Jobs:
         model: folder of the served model.
         releases: folder of the releases.
         collection: what a rebuild indexes; None, there are no rebuilds.
+        stopping: whether the service has been told to stop.
 
     Raises:
         BadInput: `state` cannot be written.
     """
 
     def __init__(
-        self, state: Path, model: Path | None, releases: Path, collection: Path | None
+        self,
+        state: Path,
+        model: Path | None,
+        releases: Path,
+        collection: Path | None,
+        stopping: Callable[[], bool],
     ) -> None:
+        self._stopping = stopping
         self._table = _open(state)
         self._collection = collection
         self._changes = state / CHANGES
@@ -138,7 +146,11 @@ class Jobs:
             if job.status in _OVER:
                 return
             shown = job
-            await changed.wait()
+            while not changed.is_set():
+                if self._stopping():
+                    return  # or the service would wait for its listeners
+                with anyio.move_on_after(0.5):
+                    await changed.wait()
 
     async def _run(self, job: Job) -> None:
         if self.get(job.kind, job.id).status in _OVER:
@@ -161,7 +173,12 @@ class Jobs:
 
     async def _rebuild(self, job: Job) -> dict[str, Any]:
         changes = ["--changes", str(self._changes)]
-        printed = await self._command(job, "index", str(self._collection), *self._places, *changes)
+        known = -1
+        # What was taken down while it was being built must not be in it: it is built once more.
+        while known != (known := _last_change(self._changes)):
+            printed = await self._command(
+                job, "index", str(self._collection), *self._places, *changes
+            )
         found = _WRITTEN.search(printed)
         assert found is not None
         await self._command(job, "publish", found[1], *self._publishing)
@@ -234,6 +251,10 @@ class Jobs:
             self._table.execute(
                 "DELETE FROM jobs WHERE number <= (SELECT MAX(number) FROM jobs) - ?", (KEPT,)
             )
+
+
+def _last_change(changes: Path) -> int:
+    return max((change.number for change in read_changes(changes)), default=0)
 
 
 def _open(state: Path) -> sqlite3.Connection:

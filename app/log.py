@@ -32,6 +32,7 @@ def start_log(kind: Literal["text", "json"]) -> None:
         else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.captureWarnings(True)
     logging.getLogger("app").setLevel(logging.INFO)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or each bad form is a line
     # For people, a line a request is noise; for a collector of logs it is what it is for.

@@ -34,11 +34,14 @@ from index.changes import Changes
 from index.space.errors import BadInput
 
 
-def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIApp:
+def create_app(
+    settings: Settings, announce: Callable[[Serving], None], stopping: Callable[[], bool]
+) -> ASGIApp:
     """The service as one ASGI application.
 
     Args:
         announce: told of each release that begins to be served.
+        stopping: whether the service has been told to stop.
 
     Raises:
         BadInput: keys cannot be used, settings contradict each other, or the state's folder cannot
@@ -53,6 +56,7 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
         lifespan=_follow,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would go where the Host header says
         # FastAPI's own spans have addresses and what was asked for; `tracing.py` has neither.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=RESPONSES,
@@ -66,7 +70,7 @@ def create_app(settings: Settings, announce: Callable[[Serving], None]) -> ASGIA
     )
     app.state.gate = Gate(running=cores(), waiting=2 * cores())
     app.state.jobs = admin_keys and Jobs(
-        settings.state, settings.model, settings.releases, settings.collection
+        settings.state, settings.model, settings.releases, settings.collection, stopping
     )
     add_handlers(app)
     for routes in (search, items, admin, health):

@@ -3,6 +3,8 @@ not ignored."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from index.filters import parse_filter
@@ -33,6 +35,13 @@ class Filtered(NoOptions):
         "`date` and the columns of the collection's manifest.csv",
         examples=["date:1880..1890"],
     )
+
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError("control characters are no text")
+        return value
 
     @field_validator("filter")
     @classmethod

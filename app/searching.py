@@ -49,6 +49,8 @@ def answer(
     terms = parse_filter(options.filter)
     among = _Among(release, terms, question)
     copies = _copies(among, model, question)
+    everything = _Among(release, [], question) if terms else among
+    has_copies = bool(_copies(everything, model, question) if terms else copies)
     if options.exclude_same_artist:
         terms += _other_artists(release, question, copies)
         among = _Among(release, terms, question)
@@ -74,7 +76,7 @@ def answer(
     ]
     return {
         "total": among.total,
-        "nothing_alike": _nothing_alike(release, among, question, bool(copies)),
+        "nothing_alike": _nothing_alike(release, everything, question, has_copies),
         "results": results,
     }
 
@@ -174,11 +176,14 @@ def _confidences(
 
 
 def _nothing_alike(
-    release: Release, among: _Among, question: Question, has_copies: bool
+    release: Release, everything: _Among, question: Question, has_copies: bool
 ) -> bool | None:
     """Whether the nearest work, in the model's own balance, is too far away."""
     learnt = release.manifest.confidence
     if learnt is None or not question.is_one_picture:
         return None
-    scores, _ = among.search(question.query, 1)
-    return not has_copies and (len(scores) == 0 or float(scores[0]) < learnt.threshold)
+    if learnt.threshold is None or has_copies:
+        return False if has_copies else None
+    # Of the whole collection, whatever the filter lets through.
+    scores, _ = everything.search(question.query, 1)
+    return len(scores) == 0 or float(scores[0]) < learnt.threshold

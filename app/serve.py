@@ -7,7 +7,9 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -20,6 +22,7 @@ from index.space.errors import BadInput
 
 # Answers in progress are finished within this; below Docker's 10 s between SIGTERM and SIGKILL.
 GRACE_SECONDS = 5
+_HERE = ("127.0.0.1", "::1")
 _log = logging.getLogger(__name__)
 
 
@@ -56,8 +59,15 @@ def main(options: argparse.Namespace) -> None:
     listener = _listen(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    app = create_app(settings, lambda serving: _announce(url, serving))
+    stopping = threading.Event()
+    app = create_app(settings, lambda serving: _announce(url, serving), stopping.is_set)
     _log.info("listening on %s", url)
+    if not (settings.search_key_file or settings.per_minute or host in _HERE):
+        _log.warning(
+            "everybody who reaches %s may search without a key and without a limit; see "
+            "--search-key-file and --per-minute",
+            url,
+        )
     # uvicorn stops gracefully, then raises the signal again for whoever had it before; without
     # this, SIGTERM would end the process by signal instead of with 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -70,9 +80,22 @@ def main(options: argparse.Namespace) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, stopping).run(sockets=[listener])
     finally:
         _log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """Says that it stops before it waits for what is in progress."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See uvicorn."""
+        self._stopping.set()
+        super().handle_exit(sig, frame)
 
 
 def _announce(url: str, serving: Serving) -> None:

@@ -54,6 +54,7 @@ from index.filters import parse_filter
 from index.match import check_match
 from index.reading import read_picture
 from index.release import Release, open_release
+from index.space.artefact import sha256_of
 from index.space.encoder import Encoder
 from index.space.errors import BadInput, ImageRejected
 from index.space.model import Model, load_model
@@ -90,6 +91,8 @@ class Serving:
 
     def _apply(self, change: Change) -> None:
         work = change.work()
+        if work is not None and self._has(work):
+            return  # a rebuild has it already
         added = None
         if work is not None:
             try:
@@ -108,6 +111,12 @@ class Serving:
                 self.release.thumbnails.insert(entry.row, thumbnail)
                 self._next_row += 1
         metrics.works.set(len(self.release.vectors))
+
+    def _has(self, added: Added) -> bool:
+        entry = self.release.catalogue.by_id(added.id)
+        if entry is None or (entry.label, entry.metadata) != (added.label, added.metadata):
+            return False
+        return added.path.is_file() and entry.sha256 == sha256_of(added.path)
 
     def _prepare(self, added: Added) -> tuple[Entry, Floats, bytes]:
         model = self.encoder.model

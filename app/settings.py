@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     state: Path = Path("state")
     collection: Path | None = None
     log: Literal["text", "json"] = "text"
-    max_body_bytes: int = Field(default=10 * 2**20, ge=2**10)
+    max_body_bytes: int = Field(default=10 * 2**20, ge=2**10, le=2**28)
 
 
 def read_settings(flags: dict[str, Any]) -> Settings:

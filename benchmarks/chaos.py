@@ -128,7 +128,7 @@ def swaps(model: Path, releases: Path, times: int) -> dict[str, Any]:
         asking.start()
         published: list[str] = []
         for number in range(times):
-            published.append(publish(releases, release_ids(releases)[number % 2]))
+            published.append(publish(releases, release_ids(releases)[number % 2]).id)
             running.wait_for("/readyz", 200)
             end = time.monotonic() + 10
             while running.get("/readyz").json()["index_version"] != published[-1]:

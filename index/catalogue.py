@@ -330,7 +330,7 @@ def _facets(entry: Entry) -> Iterator[tuple[str, str]]:
         yield "class", entry.label
     yield "greyscale", "yes" if entry.greyscale else "no"
     for name, shown in entry.metadata.items():
-        if name not in ("title", DATE) and len(shown) <= _LONGEST_FACET:
+        if name not in ("title", "class", "greyscale", DATE) and len(shown) <= _LONGEST_FACET:
             yield fold(name), shown
 
 

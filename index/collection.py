@@ -29,7 +29,7 @@ from index.space.preprocessing import sniff
 
 SPLITS = ("train", "test")
 MANIFEST = "manifest.csv"
-ID_RULE = "an id has 1 to 128 characters, no '/', and is not '.' or '..'"
+ID_RULE = "an id has 1 to 128 printed characters, no '/', and is not '.' or '..'"
 _PLACES_SHOWN = 20
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}
 _PICTURE_ENDINGS = {
@@ -256,8 +256,9 @@ def _read_manifest(root: Path, warnings: list[str]) -> dict[str, _Row]:
 
 
 def is_usable_id(id_: str) -> bool:
-    """Whether it can stand in a URL."""
-    return 0 < len(id_) <= 128 and "/" not in id_ and id_ not in (".", "..")
+    """Whether it can stand in a URL and be read."""
+    is_said = 0 < len(id_.strip()) <= len(id_) <= 128 and id_.isprintable()
+    return is_said and "/" not in id_ and id_ not in (".", "..")
 
 
 def _check_ids(root: Path, works: Sequence[Work], lines: Sequence[int]) -> None:

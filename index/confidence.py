@@ -26,6 +26,7 @@ NEIGHBOURS = 10
 LEAST_QUERIES = 50
 MOST_QUERIES = 2000
 FALSE_POSITIVES = 0.05
+TELLS = 3.0
 _BLOCK = 256
 
 
@@ -37,7 +38,8 @@ class Confidence(BaseModel):
         slope, intercept: confidence = 1 / (1 + exp(-(slope * cosine + intercept))).
         error: mean difference between the confidence said and the share that was right, over ten
             groups of neighbours alike in confidence, of works that it was not learnt from.
-        threshold: a picture whose nearest work has a lower cosine is like nothing here.
+        threshold: a picture whose nearest work has a lower cosine is like nothing here; None where
+            that would be said of strangers hardly more often than of others.
         false_positives: share of the pictures with their own class there of which that is said,
             of works that the threshold was not chosen on.
         found: share of the pictures whose own class was taken away of which it is said.
@@ -50,7 +52,7 @@ class Confidence(BaseModel):
     slope: float
     intercept: float
     error: float
-    threshold: float
+    threshold: float | None
     false_positives: float
     found: float
     queries: int
@@ -104,16 +106,16 @@ def learn_confidence(
     slope, intercept = _logistic(asked)
     crossed = list(zip(halves, reversed(halves), strict=True))
     threshold = _threshold(asked)
+    false = np.mean([(other.nearest < _threshold(one)).mean() for one, other in crossed])
+    found = float((asked.nearest_other < threshold).mean())
     return Confidence(
         part=part,
         slope=slope,
         intercept=intercept,
         error=float(np.mean([_error(*_logistic(one), other) for one, other in crossed])),
-        threshold=threshold,
-        false_positives=float(
-            np.mean([(other.nearest < _threshold(one)).mean() for one, other in crossed])
-        ),
-        found=float((asked.nearest_other < threshold).mean()),
+        threshold=threshold if found > TELLS * false else None,
+        false_positives=float(false),
+        found=found,
         queries=len(queries),
     )
 

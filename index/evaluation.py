@@ -21,7 +21,7 @@ from typing import Any
 from index.catalogue import Entry
 from index.evaluation_tables import show
 from index.match import check_match
-from index.progress import keep_stdout
+from index.progress import on_stderr
 from index.protocols import (
     against_seen,
     artist_disjoint,
@@ -67,9 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin evaluate`."""
-    if options.json:
-        keep_stdout()
     with ExitStack() as opened:
+        if options.json:
+            opened.enter_context(on_stderr())
         release = _open(options.releases, options.release, opened)
         other = _open(options.releases, options.against, opened) if options.against else None
         encoder = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -18,9 +19,14 @@ console = Console(
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def keep_stdout() -> None:
-    """Progress goes to standard error from now on: standard output is for the result."""
+@contextmanager
+def on_stderr() -> Iterator[None]:
+    """Inside, progress goes to standard error: standard output is for the result."""
     console.stderr = True
+    try:
+        yield
+    finally:
+        console.stderr = False
 
 
 def say(text: str) -> None:

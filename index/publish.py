@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from index.progress import say
-from index.release import open_release, release_ids, switch
+from index.release import ReleaseManifest, open_release, release_ids, switch
 from index.space.errors import BadInput
 
 
@@ -22,17 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin publish`."""
-    publish(options.releases, options.id)
+    manifest = publish(options.releases, options.id)
+    say(f"published: release {manifest.id}, {manifest.works} works, model {manifest.model}")
 
 
-def publish(releases: Path, id_: str | None = None) -> str:
+def publish(releases: Path, id_: str | None = None) -> ReleaseManifest:
     """Verify a release and switch to it.
 
     Args:
         id_: the release; None, the newest.
 
     Returns:
-        The id of the release now served.
+        What the release now served says of itself.
 
     Raises:
         BadInput: no such release, or none at all.
@@ -42,11 +43,7 @@ def publish(releases: Path, id_: str | None = None) -> str:
     release = open_release(releases / chosen)
     release.close()
     switch(releases, chosen)
-    say(
-        f"published: release {chosen}, {release.manifest.works} works, "
-        f"model {release.manifest.model}"
-    )
-    return chosen
+    return release.manifest
 
 
 def choose_release(releases: Path, id_: str | None) -> str:

@@ -10,8 +10,10 @@ import pytest
 
 import artkin
 from app.access import Keys
+from app.client import Client
 from index.space.errors import BadInput
 from tests.app.conftest import Service
+from tests.bad_pictures import encoded, photo
 
 OLD, NEW, OTHER = (f"{name}-key-0123456789" for name in ("old", "new", "other"))
 JOBS = "/v1/admin/jobs"
@@ -123,11 +125,44 @@ def test_a_key_has_so_many_calls_a_minute(closed, a_photo: bytes) -> None:
     assert [service.get(JOBS, headers=bearer(OLD)).status_code for _ in range(9)] == [200] * 9
 
 
+def test_guessing_keys_is_slowed_down_and_fills_no_disk(
+    start_service, tiny_model, published, tmp_path
+) -> None:
+    (tmp_path / "admin").write_text(OLD)
+    service = start_service(
+        *("--model", tiny_model, "--releases", published, "--state", tmp_path / "state"),
+        *("--admin-key-file", tmp_path / "admin"),
+    )
+    statuses = [service.get(JOBS, headers=bearer("wrong" * 4)).status_code for _ in range(70)]
+    assert statuses == [401] * 60 + [429] * 10
+    assert service.get(JOBS, headers=bearer(OLD)).status_code == 200
+    assert len((tmp_path / "state" / "audit.jsonl").read_text().splitlines()) == 61
+
+
+def test_a_key_file_that_others_can_write_stops_the_start(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(OLD)
+    (tmp_path / "key").chmod(0o646)
+    with pytest.raises(BadInput, match="chmod go-w"):
+        Keys(tmp_path / "key", "admin_key_file", most=2)
+
+
+def test_the_client_and_the_command_bring_a_key(closed, tmp_path: Path, capsys) -> None:
+    service, folder = closed
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(encoded(photo(), "PNG"))
+    with Client(service.url, OLD) as client:
+        assert client.search(picture.read_bytes()).results
+    asked = ["query", str(picture), "--url", service.url]
+    assert artkin.main(asked) == 2
+    assert "401" in capsys.readouterr().err
+    assert artkin.main([*asked, "--key-file", str(folder / "admin")]) == 0
+
+
 def test_each_admin_call_is_recorded_without_its_key(closed) -> None:
     service, folder = closed
     audit = folder / "state" / "audit.jsonl"
     before = len(audit.read_text().splitlines())
-    allowed = service.get(JOBS, headers=bearer(OLD))
+    allowed = service.get(f"{JOBS}?limit=3", headers=bearer(OLD))
     refused = service.get(JOBS, headers=bearer("wrong-key-0123456789"))
     service.get("/v1/collection", headers=bearer(OLD))
     text = audit.read_text()
@@ -138,6 +173,7 @@ def test_each_admin_call_is_recorded_without_its_key(closed) -> None:
     ]
     assert lines[0]["request_id"] == allowed.headers["x-request-id"]
     assert lines[1]["request_id"] == refused.headers["x-request-id"]
+    assert [line["query"] for line in lines] == ["limit=3", ""]
     assert len(lines[0]["key"]) == 8
     assert lines[1]["key"] is None
     assert OLD not in text

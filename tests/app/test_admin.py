@@ -119,6 +119,24 @@ def test_events_tell_of_progress_until_the_end(large: Service) -> None:
     assert json.loads(again.text.split("data: ")[1]) == seen[-1]
 
 
+def test_a_listener_does_not_keep_the_service_from_stopping(
+    start_service, tiny_model, key_file, tmp_path
+) -> None:
+    switch(tmp_path / "releases", write_synthetic(tmp_path / "releases", tiny_model, works=4000))
+    service = start_service(
+        *("--model", tiny_model, "--releases", tmp_path / "releases"),
+        *("--admin-key-file", key_file),
+    )
+    service.wait_for("/readyz", 200)
+    where = service.post(JOBS, headers=ADMIN).headers["location"]
+    with service.http.stream("GET", f"{service.url}{where}/events", headers=ADMIN) as answer:
+        events = answer.iter_lines()
+        assert next(events).startswith("event: ")
+        assert service.stop() == 0
+        assert not any("Traceback" in line for line in service.log)
+        list(events)  # ends, and is not cut off
+
+
 def test_the_list_of_jobs_pages(large: Service) -> None:
     found = jobs(large)
     assert len(found) == 3 or len(found) == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from index.publish import publish
 from index.release import current_release, open_release
 from index.space.errors import BadInput
 from tests.app.conftest import ADMIN, Service
+from tests.app.test_admin import finished
 from tests.bad_pictures import encoded
 from tests.conftest import paint
 
@@ -125,6 +127,13 @@ def test_what_cannot_be_added_is_refused_and_nothing_is_kept(start, tmp_path) ->
         (add(service, id=taken), 409, "id-taken"),
         (add(service, id="a/b"), 422, "invalid-parameter"),
         (add(service, id=""), 422, "invalid-parameter"),
+        (add(service, id=" "), 422, "invalid-parameter"),
+        (add(service, id="a\nb"), 422, "invalid-parameter"),
+        (add(service, id="a\0b"), 422, "invalid-parameter"),
+        (add(service, box="0,0,1,1"), 422, "invalid-parameter"),
+        (add(service, greyscale="no"), 422, "invalid-parameter"),
+        (add(service, note="x" * 5001), 422, "invalid-parameter"),
+        (add(service, **{f"field{n}": "x" for n in range(50)}), 422, "invalid-parameter"),
         (service.post(ITEMS, files={"image": ADDED}, headers=ADMIN), 422, "invalid-parameter"),
         (delete(service, "nobody"), 404, "no-such-item"),
         (service.post(ITEMS, params=FACTS, files={"image": ADDED}), 401, "unauthorized"),
@@ -134,6 +143,37 @@ def test_what_cannot_be_added_is_refused_and_nothing_is_kept(start, tmp_path) ->
     assert read_changes(tmp_path / "state" / "changes") == []
     assert list((tmp_path / "state" / "changes" / "pictures").iterdir()) == []
     assert "+" not in service.get("/readyz").json()["index_version"]
+
+
+def test_an_id_is_given_once_however_many_ask_for_it(start) -> None:
+    service = start()
+    with ThreadPoolExecutor(6) as threads:
+        statuses = list(threads.map(lambda _: add(service).status_code, range(6)))
+    assert sorted(statuses) == [201] + [409] * 5
+
+
+def test_a_rebuild_has_added_works_on_its_map_and_no_work_taken_down_meanwhile(
+    start_service, tiny_model, key_file, releases, tmp_path, collection
+) -> None:
+    service = start_service(
+        *("--model", tiny_model, "--releases", releases, "--admin-key-file", key_file),
+        *("--state", tmp_path / "state", "--collection", collection),
+    )
+    service.wait_for("/readyz", 200)
+    assert add(service).status_code == 201
+    assert service.get("/v1/map").json()["total"] == 24
+    taken = found(service, OTHER)[0]
+    where = service.post("/v1/admin/rebuilds", headers=ADMIN).headers["location"]
+    time.sleep(0.5)
+    assert delete(service, taken).status_code == 200
+    assert finished(service, where)["status"] == "done"
+    ids = {e.id for e in open_release(current_release(releases)).catalogue.entries()}
+    assert "new 1" in ids
+    assert taken not in ids
+    assert service.post("/v1/admin/reload", headers=ADMIN).status_code == 200
+    places = {place["id"] for place in service.get("/v1/map").json()["places"]}
+    assert places == ids
+    assert service.get("/v1/collection").json()["works"] == len(ids)
 
 
 def test_searches_go_on_while_works_come_and_go(start) -> None:

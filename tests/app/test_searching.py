@@ -169,8 +169,9 @@ def test_nothing_alike_is_said_of_what_is_far_from_all(serving: Serving) -> None
         nearest = max(float(vectors[row] @ vectors[int(id_[1:])]) for id_ in entries)
         answer = serving.similar(f"w{row}", SearchOptions(style=0.5, k=1))
         assert answer.nothing_alike == (not has_copies and nearest < LEARNT.threshold)
-    # Under a filter it is said of the works that the filter lets through.
-    assert serving.similar("w0", SearchOptions(filter="date:1500")).nothing_alike is True
+        # It is said of the whole collection, whatever a filter lets through.
+        filtered = SearchOptions(style=0.5, filter="date:1500")
+        assert serving.similar(f"w{row}", filtered).nothing_alike == answer.nothing_alike
 
 
 def test_an_unknown_field_is_refused(serving: Serving) -> None:
@@ -300,6 +301,9 @@ def test_a_filter_that_is_none_is_named(service: Service, a_photo: bytes) -> Non
     calls: list[httpx.Response] = [
         service.post("/v1/search?filter=class", files={"image": a_photo}),
         service.get("/v1/items?filter=date:x"),
+        service.get("/v1/items?q=%00"),
+        service.get("/v1/items?filter=class:a%0Ab"),
+        service.get("/v1/items?q=a%00b"),
         service.get("/v1/facets?filter=no-such:x"),
     ]
     for answer in calls:

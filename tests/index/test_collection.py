@@ -217,7 +217,7 @@ def test_a_manifest_without_paths_is_warned_of(root: Path) -> None:
             r"manifest\.csv:5: ids must be unique; received 'X', which b/1\.png has already$",
         ),
         (b"path,id\na/1.png,A\nb/1.png,../X\n", r"manifest\.csv:3: .*no '/'.*'\.\./X'$"),
-        (b"path,id\na/1.png," + b"x" * 129, r"manifest\.csv:2: an id has at most 128"),
+        (b"path,id\na/1.png," + b"x" * 129, r"manifest\.csv:2: an id has 1 to 128"),
         (b"path,id\na/1.png,.", r"manifest\.csv:2: .*received '\.'$"),
         (b"path,id\na/1.png,..", r"manifest\.csv:2: .*received '\.\.'$"),
     ],

@@ -73,6 +73,9 @@ def test_classes_far_apart_are_missed_when_they_are_away() -> None:
     assert mixed is not None
     assert near.found > 0.95
     assert mixed.found < 0.15
+    # Where it tells nothing it is not said.
+    assert near.threshold is not None
+    assert mixed.threshold is None
     assert near.of(1.0) > 0.99
 
 
