@@ -219,7 +219,8 @@ def _asked(options: argparse.Namespace) -> PictureOptions:
         first = error.errors()[0]
         name = str(first["loc"][0])
         flag = f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
-        raise BadInput(f"{flag}: {first['msg']}; received {first['input']!r}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{flag}: {said}; received {first['input']!r}") from error
 
 
 def _table(answer: Neighbours) -> Table:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
+from app.options import Box
 from index.space.errors import ImageRejected
 from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, crop, decode, to_pixels
 
@@ -26,7 +27,6 @@ from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, crop, decode
 # 16 bits or with transparency, need between 0.64 and 0.77 GB of addresses.
 SECONDS = 2.0
 MEMORY = 2**30
-Box = tuple[float, float, float, float]
 
 
 class Decoder:

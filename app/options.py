@@ -3,7 +3,7 @@ not ignored."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,7 +11,7 @@ from index.filters import parse_filter
 from index.space.errors import BadInput
 
 MOST = 100
-_SHARE = r"(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)"
+Box: TypeAlias = tuple[float, float, float, float]
 
 
 class NoOptions(BaseModel):
@@ -96,26 +96,33 @@ class Boxed(NoOptions):
 
     box: str | None = Field(
         default=None,
-        pattern=rf"^{_SHARE}(,{_SHARE}){{3}}$",
+        max_length=100,
         description="A region of the picture: left,top,right,bottom, each from 0 to 1",
         examples=["0.25,0,0.75,0.5"],
     )
 
-    def corners(self) -> tuple[float, float, float, float] | None:
+    def corners(self) -> Box | None:
         """The box as numbers."""
-        if self.box is None:
-            return None
-        left, top, right, bottom = map(float, self.box.split(","))
-        return left, top, right, bottom
+        return None if self.box is None else _corners(self.box)
 
     @field_validator("box")
     @classmethod
-    def _has_an_area(cls, box: str | None) -> str | None:
+    def _is_a_region(cls, box: str | None) -> str | None:
         if box is not None:
-            left, top, right, bottom = map(float, box.split(","))
-            if left >= right or top >= bottom:
-                raise ValueError("left must be below right, and top below bottom")
+            _corners(box)
         return box
+
+
+def _corners(box: str) -> Box:
+    try:
+        left, top, right, bottom = map(float, box.split(","))
+    except ValueError:
+        left = top = right = bottom = 0.0
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise ValueError(
+            "must be left,top,right,bottom as shares of the picture, like 0.25,0,0.75,0.5"
+        )
+    return left, top, right, bottom
 
 
 class PictureOptions(Boxed, SearchOptions):

@@ -79,12 +79,20 @@ def answer(problem: Problem, scope: Scope) -> Response:
     return JSONResponse(told, problem.status, problem.headers, MEDIA_TYPE)
 
 
-# What OpenAPI says of every call.
+_PROBLEM = {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}
+# What OpenAPI says of every call; `default` is for those that routing or the server itself give.
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}},
-    }
+    status: {"description": f"{said} (RFC 9457)", "content": _PROBLEM}
+    for status, said in {
+        400: "A form that cannot be read",
+        401: "A key is needed",
+        404: "Not there",
+        413: "Too long",
+        422: "What was given cannot be used",
+        429: "Too many calls of one key or address",
+        503: "Not ready, or too much at once; see Retry-After",
+        "default": "A problem",
+    }.items()
 }
 
 
@@ -107,7 +115,9 @@ def add_handlers(app: FastAPI) -> None:
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = first["loc"][-1]
-        detail = f"{name}: {first['msg']}; received {str(first['input'])[:100]!r}"
+        said = first["msg"].removeprefix("Value error, ")
+        received = "" if "; received" in said else f"; received {str(first['input'])[:100]!r}"
+        detail = f"{name}: {said}{received}"
         return answer(Problem(422, "invalid-parameter", detail), request.scope)
 
     @app.exception_handler(HTTPException)
