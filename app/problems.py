@@ -81,18 +81,19 @@ def answer(problem: Problem, scope: Scope) -> Response:
 
 _PROBLEM = {MEDIA_TYPE: {"schema": ProblemDocument.model_json_schema()}}
 # What OpenAPI says of every call; `default` is for those that routing or the server itself give.
+_REFUSALS: dict[int | str, str] = {
+    400: "A form that cannot be read",
+    401: "A key is needed",
+    404: "Not there",
+    413: "Too long",
+    422: "What was given cannot be used",
+    429: "Too many calls of one key or address",
+    503: "Not ready, or too much at once; see Retry-After",
+    "default": "A problem",
+}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": f"{said} (RFC 9457)", "content": _PROBLEM}
-    for status, said in {
-        400: "A form that cannot be read",
-        401: "A key is needed",
-        404: "Not there",
-        413: "Too long",
-        422: "What was given cannot be used",
-        429: "Too many calls of one key or address",
-        503: "Not ready, or too much at once; see Retry-After",
-        "default": "A problem",
-    }.items()
+    for status, said in _REFUSALS.items()
 }
 
 
