@@ -110,10 +110,11 @@ def start_service(model: Path, releases: Path) -> int:
         key.touch(mode=0o600)
         key.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
     command = [sys.executable, "artkin.py", "serve", "--model", model, "--releases", releases]
-    say(f"\n$ artkin {shlex.join(map(str, command[2:]))} --admin-key-file {key}")
+    command += ["--admin-key-file", key, "--state", DEMO / "state"]
+    say(f"\n$ artkin {shlex.join(map(str, command[2:]))}")
     with (DEMO / "serve.log").open("wb") as log:
         process = subprocess.Popen(
-            [*map(str, command), "--admin-key-file", str(key)],
+            list(map(str, command)),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
