@@ -88,8 +88,11 @@ class Follower:
             await to_thread.run_sync(self.look)
             await anyio.sleep(POLL_SECONDS)
 
-    def reload(self) -> Serving:
+    def reload(self, wait: bool = False) -> Serving:
         """Load what is published now, also what was refused a moment ago.
+
+        Args:
+            wait: for a load that is going on, which may have begun with what was published before.
 
         Returns:
             What is served.
@@ -98,7 +101,7 @@ class Follower:
             Problem: 409 `reload-running`; 409 `release-refused`, with the reason, and what was
                 served before is served on.
         """
-        if not self._loading.acquire(blocking=False):
+        if not self._loading.acquire(blocking=wait):
             detail = "one reload at a time, and one is running; wait for /readyz"
             raise Problem(409, "reload-running", detail, {"Retry-After": "1"})
         try:
@@ -139,7 +142,7 @@ class Follower:
         except OSError as error:
             detail = f"{self._releases} must be writable to publish: {error.strerror}"
             raise Problem(409, "releases-read-only", detail) from error
-        return self.reload()
+        return self.reload(wait=True)
 
     def add(self, id_: str, picture: bytes, label: str | None, metadata: dict[str, str]) -> Item:
         """Add a work to what is served, for good.
