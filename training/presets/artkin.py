@@ -3,8 +3,8 @@
     artkin train DATA
 
 Numbers to expect, Lite0 on 4,974 paintings, test part, mean of three seeds, ten styles / seven of
-WikiArt (`python -m benchmarks.paintings artkin DATA --seeds 3`); same work: 200 works are sought with
-changed pictures of them:
+WikiArt (`python -m benchmarks.paintings artkin DATA --seeds 3`); 200 works are sought with changed
+pictures of them:
 
     phase  accuracy       P@5            silhouette, cosine, style part  same work
     1      0.598 / 0.532  0.518 / 0.440  0.139 / 0.016           0.971
