@@ -106,7 +106,11 @@ def _announce(url: str, serving: Serving) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
+        listener = socket.create_server(address[:2], family=family, backlog=2048)
+        # asyncio does it for sockets of its own only; without it each answer on a kept connection
+        # waits 40 ms for the client's delayed acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise BadInput(
             # Python appends the address once more: "... (while attempting to bind on ...)"

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import artkin
+from app.serve import _listen
 from app.settings import read_settings
 from index.space.errors import BadInput
 from tests.app.conftest import ROOT, Service
@@ -62,6 +63,13 @@ def test_a_taken_port_is_one_line(service: Service, capsys) -> None:
     assert message.startswith("artkin serve: error: cannot listen on 127.0.0.1 port")
     assert "Address already in use; name another" in message
     assert message.count("\n") == 1
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        taken, _ = listener.accept()
+        assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        taken.close()
 
 
 def test_a_key_file_that_is_not_there_is_named_with_its_flag(capsys) -> None:
