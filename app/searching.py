@@ -49,8 +49,7 @@ def answer(
     terms = parse_filter(options.filter)
     among = _Among(release, terms, question)
     copies = _copies(among, model, question)
-    everything = _Among(release, [], question) if terms else among
-    has_copies = bool(_copies(everything, model, question) if terms else copies)
+    nothing_alike = _nothing_alike(release, model, question, bool(terms), bool(copies))
     if options.exclude_same_artist:
         terms += _other_artists(release, question, copies)
         among = _Among(release, terms, question)
@@ -76,7 +75,7 @@ def answer(
     ]
     return {
         "total": among.total,
-        "nothing_alike": _nothing_alike(release, everything, question, has_copies),
+        "nothing_alike": nothing_alike,
         "results": results,
     }
 
@@ -176,14 +175,17 @@ def _confidences(
 
 
 def _nothing_alike(
-    release: Release, everything: _Among, question: Question, has_copies: bool
+    release: Release, model: ModelManifest, question: Question, is_filtered: bool, has_copies: bool
 ) -> bool | None:
-    """Whether the nearest work, in the model's own balance, is too far away."""
+    """Whether the nearest work of the whole collection, whatever a filter lets through, is too far
+    away in the model's own balance."""
     learnt = release.manifest.confidence
     if learnt is None or not question.is_one_picture:
         return None
-    if learnt.threshold is None or has_copies:
-        return False if has_copies else None
-    # Of the whole collection, whatever the filter lets through.
+    everything = _Among(release, [], question)
+    if has_copies or (is_filtered and _copies(everything, model, question)):
+        return False
+    if learnt.threshold is None:
+        return None
     scores, _ = everything.search(question.query, 1)
     return len(scores) == 0 or float(scores[0]) < learnt.threshold
