@@ -13,10 +13,12 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from index.space.errors import ArtkinError
 
+_GRACE_SECONDS = 4.0
 # Each module has `add_arguments(parser)` and `main(options)`.
 COMMANDS = {
     "check": ("index.check", "look a collection over before training or indexing it"),
@@ -24,7 +26,13 @@ COMMANDS = {
     "report": ("training.report", "say what a training run did and what to try next, as a page"),
     "export": ("training.export", "write a training run's best model as a SavedModel"),
     "index": ("index.build", "embed a collection into a new release"),
-    "publish": ("index.publish", "verify a release and make it the one that is served"),
+    "publish": ("index.publish", "verify and judge a release and make it the one that is served"),
+    "rebuild": ("index.rebuild", "index what changed and publish it: the nightly job"),
+    "rollback": ("index.rollback", "serve the release of before again"),
+    "releases": ("index.listing", "list the releases on the disk"),
+    "verify": ("index.verify", "check every digest of a release"),
+    "remove": ("index.takedown", "take works down: out of the service and of every release"),
+    "allow": ("index.allow", "take the removal of works back"),
     "evaluate": ("index.evaluation", "Precision@5 and silhouette of a release"),
     "serve": ("app.serve", "answer queries over the published release"),
     "query": ("app.client", "send a picture to a running service"),
@@ -66,10 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    # SIGTERM unwinds like Ctrl-C, so that nothing half-written stays behind; process 1 of a
-    # container would even ignore it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _stop)
     importlib.import_module(COMMANDS[options.command][0]).main(options)
+
+
+def _stop(*_: object) -> None:
+    """SIGTERM unwinds like Ctrl-C, so that nothing half-written stays behind; process 1 of a
+    container would even ignore it. Where that takes long, a large picture being decoded for one,
+    it ends at once: what is half-written has another name, and the next run clears it up."""
+    end = threading.Timer(_GRACE_SECONDS, os._exit, [143])
+    end.daemon = True
+    end.start()
+    sys.exit(143)
 
 
 def _reader_gone() -> int:

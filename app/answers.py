@@ -205,7 +205,7 @@ class Ready(Versions):
     works: int
 
 
-JobKind = Literal["evaluation", "rebuild"]
+JobKind = Literal["evaluation", "rebuild", "takedown"]
 
 
 class Progress(BaseModel):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -25,12 +26,13 @@ from app.problems import Problem, unavailable
 from app.serving import Serving, load
 from index.changes import Changes
 from index.collection import ID_RULE, is_usable_id
-from index.publish import publish
-from index.release import CURRENT, ReleaseManifest, current_release, release_ids
-from index.space.artefact import MANIFEST, read_manifest
+from index.release import CURRENT, current_release, manifest_of, release_ids
+from index.rollback import roll_back
+from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, ArtkinError, BadInput
 
 POLL_SECONDS = 1.0
+CHANGES_SECONDS = 0.25  # a work taken down is out of all answers within a second
 # What was refused is tried again when it changes, and now and then: its disk may have been away.
 RETRY_SECONDS = 30.0
 MOST_FIELDS, LONGEST_NAME, LONGEST_TEXT = 50, 64, 5000
@@ -47,7 +49,7 @@ class Follower:
         releases: the folder with `current` in it.
         announce: told of each release that begins to be served.
         decoder: of uploaded pictures.
-        changes: works added and deleted while the service runs; None where nobody may.
+        changes: folder of the works added and removed while the service runs.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Follower:
         releases: Path,
         announce: Callable[[Serving], None],
         decoder: Decoder,
-        changes: Changes | None,
+        changes: Path,
     ) -> None:
         self._model = model
         self._releases = releases
@@ -84,9 +86,22 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._run, self.look, POLL_SECONDS)
+            tasks.start_soon(self._run, self._follow_changes, CHANGES_SECONDS)
+
+    async def _run(self, step: Callable[[], None], seconds: float) -> None:
         while True:
-            await to_thread.run_sync(self.look)
-            await anyio.sleep(POLL_SECONDS)
+            await to_thread.run_sync(step)
+            await anyio.sleep(seconds)
+
+    def _follow_changes(self) -> None:
+        """Apply what `artkin remove` took down: it is another process."""
+        try:
+            if self._serving is not None:
+                self._serving.catch_up(self._changes)
+        except (ArtkinError, OSError, sqlite3.Error) as error:
+            _log.error("changes cannot be read, and are tried again: %s", error)
 
     def reload(self, wait: bool = False) -> Serving:
         """Load what is published now, also what was refused a moment ago.
@@ -126,17 +141,13 @@ class Follower:
             Problem: 409 `nothing-before`, 409 `release-refused`, 409 `releases-read-only`, 404
                 `no-such-release`.
         """
-        ids = release_ids(self._releases)
-        if id_ is None:
-            before = [one for one in ids if one < current_release(self._releases).name]
-            if not before:
-                raise Problem(409, "nothing-before", "there is no release before the published one")
-            id_ = before[-1]
-        if id_ not in ids:
+        if id_ is not None and id_ not in (ids := release_ids(self._releases)):
             detail = f"the release must be one of {', '.join(ids)}; received {id_!r}"
             raise Problem(404, "no-such-release", detail)
         try:
-            publish(self._releases, id_)
+            roll_back(self._releases, id_)
+        except BadInput as error:
+            raise Problem(409, "nothing-before", str(error)) from error
         except ArtefactError as error:
             raise Problem(409, "release-refused", str(error)) from error
         except OSError as error:
@@ -152,7 +163,6 @@ class Follower:
             BadInput: its id cannot.
             Problem: 409 `id-taken`.
         """
-        assert self._changes is not None
         if not is_usable_id(id_):
             raise BadInput(f"{ID_RULE}; received {id_[:200]!r}")
         _check_metadata({"class": label or "", **metadata})
@@ -162,23 +172,26 @@ class Follower:
             if serving.release.catalogue.by_id(id_) is not None:
                 detail = f"an id must be new; a work has {id_[:128]!r}: delete it first"
                 raise Problem(409, "id-taken", detail)
-            self._changes.add(id_, picture, label, {"title": id_, **metadata})
+            with closing(Changes(self._changes)) as changes:
+                changes.add(id_, picture, label, {"title": id_, **metadata})
             return self._catch_up().item(id_)
 
-    def delete(self, id_: str) -> Serving:
-        """Delete a work from what is served, and from all that will be.
+    def remove(self, id_: str, reason: str | None) -> Serving:
+        """Take a work down: out of what is served, and of all that will be.
+
+        Args:
+            reason: why, kept on record.
 
         Raises:
             Problem: 404 `no-such-item`.
         """
-        assert self._changes is not None
         with self._changing:
             self.serving().entry(id_)
-            self._changes.delete(id_)
+            with closing(Changes(self._changes)) as changes:
+                changes.remove(id_, reason)
             return self._catch_up()
 
     def _catch_up(self) -> Serving:
-        assert self._changes is not None
         serving = self.serving()
         serving.catch_up(self._changes)
         return serving
@@ -190,9 +203,7 @@ class Follower:
         for id_ in reversed(release_ids(self._releases)):
             folder = self._releases / id_
             with suppress(ArtefactError):
-                manifest = read_manifest(
-                    folder, ReleaseManifest, "release", "artkin index", verify_files=False
-                )
+                manifest = manifest_of(folder)
                 found.append(
                     ReleaseSummary(
                         id=id_,
@@ -232,8 +243,7 @@ class Follower:
     def _swap(self, serving: Serving, state: object) -> None:
         self._served, self._refused, self._reason = state, None, ""
         self._serving = serving
-        if self._changes:
-            serving.catch_up(self._changes)  # what came while it was being loaded
+        serving.catch_up(self._changes)  # what came while it was being loaded
         metrics.works.set(len(serving.release.vectors))
         metrics.serving.info(serving.versions())
         self._announce(serving)

@@ -25,15 +25,13 @@ from anyio.streams.text import TextReceiveStream
 
 from app.answers import Job, JobKind, Progress
 from app.problems import Problem
-from index.changes import read_changes
 from index.space.errors import BadInput
 
-CHANGES = "changes"  # folder inside the state's
 KEPT = 1000  # finished jobs that can still be asked for
 GRACE_SECONDS = 3.0  # between asking a command to stop and killing it
 LONGEST_ERROR = 2000
 _PROGRESS = re.compile(r"(?P<what>.+): (?P<done>\d+)/(?P<total>\d+), .* left\s*")
-_WRITTEN = re.compile(r"release (\S+) is written")
+_HAS_IT_ALL = re.compile(r"release (\S+) (is written|has it all)")
 _OVER = ("done", "failed", "cancelled")
 
 
@@ -62,9 +60,10 @@ class Jobs:
         self._stopping = stopping
         self._table = _open(state)
         self._collection = collection
-        self._changes = state / CHANGES
-        self._places = ["--releases", str(releases), *(["--model", str(model)] if model else [])]
-        self._publishing = ["--releases", str(releases)]
+        self._model = ["--model", str(model)] if model else []
+        self._releases = ["--releases", str(releases)]
+        self._state = ["--state", str(state)]
+        self._taking_down = anyio.Lock()
         self._tasks: TaskGroup | None = None
         self._processes: dict[str, Process] = {}
         self._changed = anyio.Event()
@@ -96,6 +95,15 @@ class Jobs:
                 "a rebuild needs the collection's folder; start the service with `--collection DIR`"
             )
             raise Problem(409, "no-collection", detail)
+        return self._queue(kind, release)
+
+    def take_down(self, release: str) -> None:
+        """Queue the job that takes what was removed out of the releases on the disk, unless one
+        waits already."""
+        if not self._select("WHERE kind = 'takedown' AND status = 'queued'"):
+            self._queue("takedown", release)
+
+    def _queue(self, kind: JobKind, release: str) -> Job:
         job = Job(
             id=uuid.uuid4().hex, kind=kind, status="queued", index_version=release, created=_now()
         )
@@ -153,11 +161,23 @@ class Jobs:
                     await changed.wait()
 
     async def _run(self, job: Job) -> None:
+        if job.kind == "takedown":
+            async with self._taking_down:
+                await self._do(job)
+        else:
+            await self._do(job)
+
+    async def _do(self, job: Job) -> None:
         if self.get(job.kind, job.id).status in _OVER:
             return  # cancelled before it began
         self._save(job.model_copy(update={"status": "running", "progress": None}))
+        steps = {
+            "evaluation": self._evaluate,
+            "rebuild": self._rebuild,
+            "takedown": self._take_down,
+        }
         try:
-            result = await (self._evaluate(job) if job.kind == "evaluation" else self._rebuild(job))
+            result = await steps[job.kind](job)
             outcome: dict[str, Any] = {"status": "done", "result": result, "progress": None}
         except BadInput as error:
             outcome = {"status": "failed", "error": str(error)[:LONGEST_ERROR]}
@@ -167,22 +187,20 @@ class Jobs:
 
     async def _evaluate(self, job: Job) -> dict[str, Any]:
         asked = ["--release", job.index_version, "--json"]
-        printed = await self._command(job, "evaluate", *self._places, *asked)
+        printed = await self._command(job, "evaluate", *self._releases, *self._model, *asked)
         result: dict[str, Any] = json.loads(printed)
         return result
 
     async def _rebuild(self, job: Job) -> dict[str, Any]:
-        changes = ["--changes", str(self._changes)]
-        known = -1
-        # What was taken down while it was being built must not be in it: it is built once more.
-        while known != (known := _last_change(self._changes)):
-            printed = await self._command(
-                job, "index", str(self._collection), *self._places, *changes
-            )
-        found = _WRITTEN.search(printed)
+        places = [*self._releases, *self._model, *self._state]
+        printed = await self._command(job, "rebuild", str(self._collection), *places)
+        found = _HAS_IT_ALL.search(printed)
         assert found is not None
-        await self._command(job, "publish", found[1], *self._publishing)
         return {"release": found[1]}
+
+    async def _take_down(self, job: Job) -> dict[str, Any]:
+        printed = await self._command(job, "remove", *self._releases, *self._state)
+        return {"said": printed.splitlines()}
 
     async def _command(self, job: Job, *command: str) -> str:
         """Run an `artkin` command.
@@ -251,10 +269,6 @@ class Jobs:
             self._table.execute(
                 "DELETE FROM jobs WHERE number <= (SELECT MAX(number) FROM jobs) - ?", (KEPT,)
             )
-
-
-def _last_change(changes: Path) -> int:
-    return max((change.number for change in read_changes(changes)), default=0)
 
 
 def _open(state: Path) -> sqlite3.Connection:

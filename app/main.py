@@ -19,7 +19,7 @@ from app.decoding import Decoder
 from app.examples import add_examples
 from app.following import Follower
 from app.gate import Gate, cores
-from app.jobs import CHANGES, Jobs
+from app.jobs import Jobs
 from app.limits import BodyLimit, Envelope
 from app.log import Logged
 from app.metrics import Measured
@@ -30,7 +30,7 @@ from app.routes.parts import refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
 from app.tracing import Traced
-from index.changes import Changes
+from index.changes import CHANGES
 from index.space.errors import BadInput
 
 
@@ -63,12 +63,11 @@ def create_app(
         dependencies=[Depends(refuse_repeated)],
     )
     app.state.decoder = Decoder(cores())
-    # Without a key nobody can change anything or ask for a job, and then nothing is written.
-    changes = Changes(settings.state / CHANGES) if admin_keys else None
     app.state.follower = Follower(
-        settings.model, settings.releases, announce, app.state.decoder, changes
+        settings.model, settings.releases, announce, app.state.decoder, settings.state / CHANGES
     )
     app.state.gate = Gate(running=cores(), waiting=2 * cores())
+    # Without a key nobody can change anything or ask for a job, and then nothing is written.
     app.state.jobs = admin_keys and Jobs(
         settings.state, settings.model, settings.releases, settings.collection, stopping
     )

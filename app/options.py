@@ -195,3 +195,13 @@ class Rollback(NoOptions):
     """
 
     release: str | None = Field(default=None, max_length=64, description="A release's id")
+
+
+class Removal(NoOptions):
+    """Options of a takedown.
+
+    Args:
+        reason: why, kept on record.
+    """
+
+    reason: str | None = Field(default=None, max_length=1000, description="Why, kept on record")

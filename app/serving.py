@@ -47,7 +47,7 @@ from app.problems import Problem
 from app.ranking import Vector, combined
 from app.searching import Question, answer
 from index.catalogue import Entry
-from index.changes import Change, Changes
+from index.changes import Change, read_changes
 from index.collection import Work as Added
 from index.embedding import entry_of
 from index.filters import parse_filter
@@ -82,14 +82,17 @@ class Serving:
         self._lock = ReaderWriterLock()
         self._catching_up = threading.Lock()
 
-    def catch_up(self, changes: Changes) -> None:
-        """Apply the changes that came since the last call; a work that cannot be used is logged."""
+    def catch_up(self, changes: Path) -> None:
+        """Apply the changes of a folder that came since the last call; a work that cannot be used
+        is logged."""
         with self._catching_up:
-            for change in changes.since(self._changed):
+            for change in read_changes(changes, self._changed):
                 self._apply(change)
                 self._changed = change.number
 
     def _apply(self, change: Change) -> None:
+        if change.kind == "allowed":
+            return  # the next rebuild has it again
         work = change.work()
         if work is not None and self._has(work):
             return  # a rebuild has it already
@@ -328,14 +331,14 @@ def load(
     release_folder: Path,
     before: Serving | None,
     decoder: Decoder,
-    changes: Changes | None = None,
+    changes: Path,
 ) -> Serving:
     """Open a release and the model that made it, verified and tried out.
 
     Args:
         before: what is served now; its encoder is kept if the model is the same.
         decoder: of uploaded pictures.
-        changes: to be applied to it.
+        changes: folder of those to be applied to it.
 
     Raises:
         ArtefactError: either is damaged, or they do not belong together.
@@ -345,8 +348,7 @@ def load(
     try:
         check_match(model, release)
         serving = Serving(release, _encoder(model, before), decoder)
-        if changes:
-            serving.catch_up(changes)
+        serving.catch_up(changes)
     except BaseException:
         release.close()
         raise

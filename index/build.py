@@ -1,209 +1,286 @@
 """`artkin index`: a collection and a model become a release.
 
-    artkin index COLLECTION --model models/seed-1 --releases releases
+    artkin index COLLECTION --model models/art-1 --releases releases
 
-Files are read and decoded by a few threads while the model embeds what they have finished; what
-cannot be decoded is named and left out. The release appears whole when everything is written.
+What earlier releases of the same model have embedded is taken from them, by the digest of the
+picture files; a run that was stopped goes on from what it had done. The release appears whole when
+everything is written. `artkin rebuild` does the same and publishes it.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
-import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from index.catalogue import Catalogue, write_catalogue
-from index.changes import Change, read_changes
-from index.collection import Collection, read_collection
-from index.confidence import learn_confidence
-from index.embedding import BATCH, Embedded, embed
-from index.map import places
-from index.progress import counted, say
+from index.embedding import BATCH, embed
+from index.known import Earlier, Known, forget
+from index.match import is_match
+from index.plan import Plan, new_plan
+from index.progress import progress_as, say
+from index.reading import BadFile
 from index.release import (
     CATALOGUE,
-    INDEX,
-    THUMBNAILS,
-    Canary,
-    ReleaseManifest,
-    ask_canaries,
+    Release,
+    current_id,
+    manifest_of,
     new_release_id,
+    open_release,
+    release_ids,
+    writing,
 )
-from index.space.artefact import new_folder, refuse_file, write_manifest
-from index.space.encoder import PRECISION, Encoder
-from index.space.errors import BadInput
+from index.report import Stages, show_differences, show_report
+from index.source import (
+    Found,
+    Source,
+    add_source_arguments,
+    read_source,
+    refuse_bad_places,
+    source_of,
+)
+from index.space.artefact import new_folder
+from index.space.encoder import Encoder
+from index.space.errors import ArtefactError, BadInput
 from index.space.model import Model, load_model
-from index.vectors import FaissVectors
+from index.writing import write_release
+
+# What a work takes in a release besides its vector: its thumbnail and its row of the catalogue.
+_BYTES_A_WORK = 16_000
+_ROUNDS = 3  # of embedding what changed while it was being embedded
+
+
+@dataclass(frozen=True)
+class Built:
+    """A release that has all of a source.
+
+    Args:
+        is_new: whether it had to be written.
+    """
+
+    id: str
+    is_new: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin index`."""
-    parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
-    parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
-    parser.add_argument("--releases", type=Path, default=Path("releases"), help="where to write")
-    parser.add_argument(
-        "--max-bad",
-        type=float,
-        default=5.0,
-        metavar="PERCENT",
-        help="stop when more of the pictures cannot be used (default 5)",
-    )
-    parser.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="leave out paths inside the collection, e.g. 'drafts/*'; may be repeated",
-    )
-    parser.add_argument(
-        "--changes",
-        type=Path,
-        metavar="DIR",
-        help="works added and deleted while a service ran: `changes` in its --state",
-    )
+    add_source_arguments(parser)
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin index`."""
-    build(
-        options.collection,
-        options.model,
-        options.releases,
-        options.max_bad,
-        options.exclude,
-        options.changes,
-    )
+    with progress_as(options.progress):
+        source = source_of(options)
+        refuse_bad_places(source.root, options.releases)
+        model = load_model(options.model)
+        if options.dry_run:
+            look(source, model, options.releases)
+            return
+        with writing(options.releases):
+            built = build(source, model, options.releases)
+        say_built(built)
+        if built.id != current_id(options.releases):
+            place = shlex.quote(str(options.releases))
+            say(f"serve it with: artkin publish {built.id} --releases {place}")
 
 
-def build(
-    root: Path,
-    model_folder: Path,
-    releases: Path,
-    max_bad: float = 5.0,
-    exclude: Sequence[str] = (),
-    changes: Path | None = None,
-) -> str:
-    """Write a new release of a collection; nothing is published.
+def say_built(built: Built) -> None:
+    """Print which release has it all."""
+    if built.is_new:
+        say(f"release {built.id} is written")
+    else:
+        say(f"nothing to do: release {built.id} has it all")
 
-    Args:
-        max_bad: percent of the pictures that may be unusable.
-        exclude: shell patterns of paths inside the collection to leave out.
-        changes: folder of works added and deleted while a service ran.
 
-    Returns:
-        The release's id.
+def build(source: Source, model: Model, releases: Path) -> Built:
+    """Write a new release of a source, unless one has it all; nothing is published.
+
+    The caller holds `release.writing`.
 
     Raises:
-        BadInput: no usable pictures, too many bad ones, or `releases` cannot be made or is
-            inside the collection.
-        ArtefactError: the model is damaged, or computes another space on this machine.
+        BadInput: no usable pictures, too many bad ones, the collection cannot be read whole, or
+            the disk is full.
+        ArtefactError: the model computes another space on this machine.
     """
-    if not 0 <= max_bad <= 100:
-        raise BadInput(f"--max-bad must be a percentage from 0 to 100; received {max_bad:g}")
-    _check_places(root, releases)
-    start = time.monotonic()
-    model = load_model(model_folder)
-    encoder = Encoder(model, batch=BATCH)
-    encoder.check_canaries()
-    collection = read_collection(root, exclude)
-    if changes is not None:
-        collection = _changed(collection, read_changes(changes))
-    for warning in collection.warnings:
-        say(f"warning: {warning}")
-    id_ = new_release_id()
-    with new_folder(releases / id_) as folder:
-        embedded = embed(collection.works, encoder, folder / THUMBNAILS)
-        _check_bad(embedded, len(collection.works), max_bad)
-        canaries = _write(folder, embedded, encoder)
-        write_manifest(folder, _manifest(id_, model, collection, embedded, canaries))
-    _summarise(collection, embedded, time.monotonic() - start)
-    place = shlex.quote(str(releases))
-    say(f"release {id_} is written; serve it with: artkin publish {id_} --releases {place}")
-    return id_
+    stages = Stages()
+    with ExitStack() as opened:
+        plan = opened.enter_context(new_plan())
+        with stages("reading"):
+            found = read_source(source, plan)
+        earlier = _earlier(releases, model, opened)
+        known = opened.enter_context(Known(releases, model, earlier))
+        if len(known):
+            say(f"going on: {len(known)} pictures were embedded by a run that was stopped")
+        missing = plan.note_missing(known)
+        same = None if missing else _has_it_all(plan, earlier)
+        if same is None:
+            job = _Job(source, model, releases, plan, known, stages)
+            with job.room(missing):
+                job.embed(missing, found)
+                same = _has_it_all(plan, earlier)
+                id_ = same or job.write(found)
+    forget(releases)
+    return Built(same, is_new=False) if same else Built(id_, is_new=True)
 
 
-def _changed(collection: Collection, changes: Sequence[Change]) -> Collection:
-    """The collection with what was added, and without what was deleted or added anew."""
-    changed = {change.id for change in changes}
-    works = [work for work in collection.works if work.id not in changed]
-    added = [work for change in changes if (work := change.work())]
-    deleted = len(collection.works) - len(works)
-    left_out = collection.left_out | ({"deleted or replaced": deleted} if deleted else {})
-    return replace(collection, works=[*works, *added], left_out=left_out)
+def look(source: Source, model: Model, releases: Path) -> None:
+    """Say what `build` would do, and write nothing.
+
+    Raises:
+        BadInput: as `build` does.
+    """
+    with ExitStack() as opened:
+        plan = opened.enter_context(new_plan())
+        found = read_source(source, plan)
+        earlier = _earlier(releases, model, opened)
+        missing = plan.note_missing(Earlier(earlier))
+        _compare_with_current(plan, releases)
+        counts = show_differences(plan)
+        say(f"{len(plan)} works, {missing} pictures to embed, {len(found.bad)} unreadable")
+        if not any(counts.values()):
+            say("nothing to do")
 
 
-def _check_places(root: Path, releases: Path) -> None:
-    refuse_file(releases, "--releases")
-    if releases.resolve().is_relative_to(root.resolve()):
-        raise BadInput(
-            f"releases must not be inside the collection, or the next run would index them; "
-            f"received {releases} in {root}; name another folder with --releases"
+class _Job:
+    """The steps of one build that has something to do."""
+
+    def __init__(
+        self,
+        source: Source,
+        model: Model,
+        releases: Path,
+        plan: Plan,
+        known: Known,
+        stages: Stages,
+    ) -> None:
+        self._source, self._releases = source, releases
+        self._plan, self._known, self._stages = plan, known, stages
+        self._encoder = Encoder(model, batch=BATCH)
+        self._embedded = 0
+
+    @contextmanager
+    def room(self, missing: int) -> Iterator[None]:
+        """See that there is room on the disk, before and whenever it runs out."""
+        vector = 4 * self._encoder.model.manifest.dimension
+        # Vectors are written twice, into a file of their own and then as FAISS reads them.
+        needed = len(self._plan) * (_BYTES_A_WORK + 2 * vector)
+        needed += missing * (_BYTES_A_WORK + vector)
+        if shutil.disk_usage(self._releases).free < needed:
+            raise self._no_room(needed, self._releases)
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise self._no_room(needed, error.filename) from error
+
+    def embed(self, missing: int, found: Found) -> None:
+        """Embed what is not known; take out of the plan what cannot be used."""
+        self._encoder.check_canaries()
+        for _ in range(_ROUNDS):
+            if not missing:
+                break
+            with self._stages("embedding"):
+                done = embed(self._plan.missing(), missing, self._encoder, self._known)
+            self._embedded += done.embedded
+            self._plan.correct(done.changed)
+            for sha256, error in done.unusable.items():
+                found.bad += [
+                    BadFile(name=name, reason=error.slug, message=str(error))
+                    for name in self._plan.drop(sha256)
+                ]
+            missing = self._plan.note_missing(self._known)
+        _check_bad(found, len(self._plan), self._source.max_bad)
+        if missing:
+            raise BadInput(
+                f"pictures must stay as they are while they are read; {missing} changed "
+                f"{_ROUNDS} times; run it when nothing writes to them"
+            )
+
+    def write(self, found: Found) -> str:
+        """Write the release; its id."""
+        id_ = new_release_id(self._releases)
+        before = _compare_with_current(self._plan, self._releases)
+        with new_folder(self._releases / id_) as folder:
+            manifest = write_release(
+                *(folder, id_, self._plan, self._known, self._encoder),
+                *(found, self._embedded, before, self._stages),
+            )
+        assert manifest.report is not None
+        show_differences(self._plan)
+        show_report(manifest.report, manifest.works, found.bad, found.left_out)
+        return id_
+
+    def _no_room(self, needed: int, place: object) -> BadInput:
+        free = shutil.disk_usage(self._releases).free
+        return BadInput(
+            f"the disk is full ({place}): the release takes about {needed / 1e6:.0f} MB, "
+            f"{free / 1e6:.0f} MB are free; free some space and run the same command again, it "
+            "goes on from here"
         )
 
 
-def _check_bad(embedded: Embedded, works: int, max_bad: float) -> None:
-    bad = embedded.bad
-    if not embedded.entries:
+def _earlier(releases: Path, model: Model, opened: ExitStack) -> list[Release]:
+    """The newest release of the model and the published one, if it is of the model."""
+    ids = reversed(release_ids(releases))
+    newest = next((id_ for id_ in ids if _is_of(releases / id_, model)), None)
+    current = current_id(releases)
+    chosen = [current] if current and _is_of(releases / current, model) else []
+    chosen += [newest] if newest and newest not in chosen else []
+    earlier = []
+    for id_ in chosen:
+        try:
+            release = open_release(releases / id_, mapped=True)
+        except ArtefactError as error:
+            say(f"warning: nothing is taken from release {id_}: {error}")
+            continue
+        opened.callback(release.close)
+        earlier.append(release)
+    return earlier
+
+
+def _is_of(folder: Path, model: Model) -> bool:
+    try:
+        return is_match(model, manifest_of(folder))
+    except ArtefactError:
+        return False
+
+
+def _has_it_all(plan: Plan, earlier: Sequence[Release]) -> str | None:
+    """The release that has these works and no others, as they are."""
+    for release in earlier:
+        plan.compare_with(release.folder / CATALOGUE)
+        if next(plan.differences(), None) is None:
+            return release.id
+    return None
+
+
+def _compare_with_current(plan: Plan, releases: Path) -> str | None:
+    """Have the plan's differences be from the published release; its id."""
+    current = current_id(releases)
+    catalogue = releases / current / CATALOGUE if current else None
+    if catalogue is None or not catalogue.is_file():
+        plan.compare_with(None)
+        return None
+    plan.compare_with(catalogue)
+    return current
+
+
+def _check_bad(found: Found, usable: int, max_bad: float) -> None:
+    bad = found.bad
+    if not usable:
+        first = f", the first {bad[0].name}: {bad[0].message}" if bad else ""
         raise BadInput(
-            f"a release needs at least one usable picture; all {works} are unusable, the first "
-            f"{bad[0].name}: {bad[0].message}"
+            f"a release needs at least one usable picture; all {found.works} are unusable{first}"
         )
-    share = 100 * len(bad) / works
+    share = 100 * len(bad) / found.works
     if share > max_bad:
         raise BadInput(
             f"at most {max_bad:g} % of the pictures may be unusable; received {len(bad)} of "
-            f"{works} ({share:.1f} %), the first {bad[0].name} ({bad[0].reason}); repair them, "
-            "or allow more with --max-bad"
+            f"{found.works} ({share:.1f} %), the first {bad[0].name} ({bad[0].reason}); repair "
+            "them, or allow more with --max-bad"
         )
-
-
-def _write(folder: Path, embedded: Embedded, encoder: Encoder) -> list[Canary]:
-    """Write index and catalogue, and ask them the canaries."""
-    placed = places(embedded.vectors, encoder.model.manifest)
-    write_catalogue(folder / CATALOGUE, embedded.entries, placed.tolist())
-    vectors = FaissVectors(embedded.vectors.shape[1])
-    vectors.add(embedded.vectors, np.arange(len(embedded.entries)))
-    vectors.save(folder / INDEX)
-    catalogue = Catalogue(folder / CATALOGUE)
-    try:
-        return ask_canaries(encoder.encode(encoder.model.canaries()[0]), vectors, catalogue)
-    finally:
-        catalogue.close()
-
-
-def _manifest(
-    id_: str, model: Model, collection: Collection, embedded: Embedded, canaries: list[Canary]
-) -> ReleaseManifest:
-    return ReleaseManifest(
-        files={},
-        id=id_,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        model=model.version,
-        model_digest=model.digest,
-        preprocessing_version=model.manifest.preprocessing.version,
-        precision=PRECISION,
-        dimension=model.manifest.dimension,
-        parts=model.manifest.parts,
-        metric=model.manifest.metric,
-        works=len(embedded.entries),
-        left_out=collection.left_out,
-        bad=embedded.bad,
-        canaries=canaries,
-        confidence=learn_confidence(embedded.vectors, embedded.entries, model.manifest),
-    )
-
-
-def _summarise(collection: Collection, embedded: Embedded, seconds: float) -> None:
-    works = len(embedded.entries)
-    reasons = Counter(file.reason for file in embedded.bad)
-    grey = sum(entry.greyscale for entry in embedded.entries)
-    say(f"{works} works embedded in {seconds:.1f} s ({works / seconds:.1f} a second)")
-    say(f"black-and-white pictures: {grey}")
-    say(f"unusable pictures: {counted(reasons)}")
-    say(f"left out: {counted(collection.left_out)}")

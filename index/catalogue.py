@@ -44,6 +44,7 @@ CREATE TABLE works (
 );
 CREATE TABLE facets (field TEXT NOT NULL, value TEXT NOT NULL, shown TEXT NOT NULL, row INTEGER);
 CREATE TABLE places (row INTEGER PRIMARY KEY, x REAL NOT NULL, y REAL NOT NULL);
+CREATE INDEX works_by_sha256 ON works (sha256);
 CREATE INDEX facets_by_value ON facets (field, value, row);
 CREATE VIRTUAL TABLE words USING fts5 (
     title, artist, other, tokenize = "unicode61 remove_diacritics 2", prefix = "2 3"
@@ -140,6 +141,11 @@ class Catalogue:
         found = self._ask("SELECT * FROM works WHERE id = ?", [id_])
         return _entry(found[0]) if found else None
 
+    def by_sha256(self, sha256: str) -> Entry | None:
+        """A work whose picture file has that digest, or None."""
+        found = self._ask("SELECT * FROM works WHERE sha256 = ? LIMIT 1", [sha256])
+        return _entry(found[0]) if found else None
+
     def by_rows(self, rows: Sequence[int]) -> list[Entry]:
         """The works of rows, in their order.
 
@@ -232,6 +238,10 @@ class Catalogue:
         )
         return count, [Place(*row) for row in found]
 
+    def places(self) -> dict[int, tuple[float, float]]:
+        """x and y on the map by row."""
+        return {row: (x, y) for row, x, y in self._ask("SELECT row, x, y FROM places")}
+
     def entries(self) -> Iterator[Entry]:
         """Every work that the file has, in row order."""
         with closing(open_table(self._path)) as connection:
@@ -291,9 +301,7 @@ class Catalogue:
             return self._connection.execute(question, values).fetchall()
 
 
-def write_catalogue(
-    path: Path, entries: Iterable[Entry], places: Iterable[Sequence[float]] = ()
-) -> None:
+def write_catalogue(path: Path, entries: Iterable[Entry], places: Iterable[Any] = ()) -> None:
     """Write the works of a release, their rows 0..n-1 in order, to a new file.
 
     Args:
@@ -307,7 +315,7 @@ def write_catalogue(
             if entry.row != row:
                 raise ValueError(f"rows must be 0..n-1 in order; received {entry.row} at {row}")
             _insert(table, entry)
-        rows = ((row, *place) for row, place in enumerate(places))
+        rows = ((row, float(x), float(y)) for row, (x, y) in enumerate(places))
         table.executemany("INSERT INTO places VALUES (?, ?, ?)", rows)
 
 

@@ -1,10 +1,11 @@
-"""Works added and deleted between two rebuilds: what a service is told while it runs.
+"""Works added and removed between two rebuilds: what a service is told while it runs.
 
-    changes/changes.sqlite     one row a work: added or deleted, the last word counts
+    changes/changes.sqlite     one row a work: added, removed or allowed again; the last word counts
     changes/pictures/          the added works' files
 
-It outlives releases. The service applies it to whatever release it loads, `artkin index --changes`
-builds it in: a deleted work stays deleted although its picture is still in the collection.
+It outlives releases. The service applies it to whatever release it loads, `artkin rebuild` builds
+it in: a removed work stays removed although its picture is still in the collection. Of a removed
+work there are its id, when and why: no picture, no title.
 """
 
 from __future__ import annotations
@@ -13,25 +14,33 @@ import json
 import os
 import sqlite3
 import threading
-from contextlib import closing
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from index.collection import Work
 from index.space.artefact import new_file
 from index.space.errors import BadInput
+from index.tables import disk_errors
 
+CHANGES = "changes"  # folder inside a service's state
 TABLE = "changes.sqlite"
 PICTURES = "pictures"
+Kind = Literal["added", "removed", "allowed"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
     picture TEXT,
     label TEXT,
     metadata TEXT NOT NULL,
-    time TEXT NOT NULL
+    time TEXT NOT NULL,
+    reason TEXT
 )
 """
 
@@ -43,15 +52,21 @@ class Change:
     Args:
         number: later changes have greater ones.
         id: of the work.
-        picture: its file; None, the work is deleted.
+        kind: "allowed": its removal was taken back, and the next rebuild has it again.
+        picture: an added work's file.
         label, metadata: see `index.collection.Work`.
+        time: UTC, ISO 8601.
+        reason: why it was removed.
     """
 
     number: int
     id: str
-    picture: Path | None
+    kind: Kind
+    picture: Path | None = None
     label: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    time: str = ""
+    reason: str | None = None
 
     def work(self) -> Work | None:
         """The work added, or None."""
@@ -62,18 +77,21 @@ class Change:
 
 
 class Changes:
-    """The changes of a folder; usable from several threads, written by one process.
+    """The changes of a folder; usable from several threads and processes.
 
     Raises:
         BadInput: the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._pictures = folder / PICTURES
         self._lock = threading.Lock()
         try:
             self._pictures.mkdir(parents=True, exist_ok=True)
-            self._table = sqlite3.connect(folder / TABLE, check_same_thread=False)
+            self._table = sqlite3.connect(
+                folder / TABLE, check_same_thread=False, isolation_level=None
+            )
             # Durable before it is answered: each commit is on the disk.
             self._table.execute("PRAGMA synchronous = FULL")
             self._table.execute(_SCHEMA)
@@ -88,17 +106,30 @@ class Changes:
         Raises:
             OSError: the disk is full.
         """
-        with self._lock:
-            number = self._next()
-            path = self._pictures / str(number)
-            with new_file(path) as partial:
-                partial.write_bytes(picture)
-            return self._replace(Change(number, id_, path, label, metadata))
+        path = self._pictures / uuid.uuid4().hex
+        with new_file(path) as partial:
+            partial.write_bytes(picture)
+        return self._replace(id_, "added", path, label, metadata)
 
-    def delete(self, id_: str) -> Change:
-        """Delete a work, of a release or added; its picture, if it was added, is gone as well."""
-        with self._lock:
-            return self._replace(Change(self._next(), id_, None))
+    def remove(self, id_: str, reason: str | None = None) -> Change:
+        """Remove a work, of a release or added; its picture, if it was added, is gone as well.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        return self._replace(id_, "removed", reason=reason)
+
+    def allow(self, id_: str) -> Change:
+        """Take a removal back.
+
+        Raises:
+            BadInput: the work is not removed.
+            OSError: the disk is full.
+        """
+        last = next((change for change in self.since(0) if change.id == id_), None)
+        if last is None or last.kind != "removed":
+            raise BadInput(f"only a work that was removed can be allowed again; received {id_!r}")
+        return self._replace(id_, "allowed", reason=last.reason)
 
     def since(self, number: int) -> list[Change]:
         """Changes with greater numbers, in their order."""
@@ -110,52 +141,60 @@ class Changes:
         with self._lock:
             self._table.close()
 
-    def _next(self) -> int:
-        found = self._table.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
-        (last,) = found.fetchone() or (0,)
-        return int(last) + 1
-
-    def _replace(self, change: Change) -> Change:
-        before = self._table.execute("SELECT picture FROM changes WHERE id = ?", (change.id,))
-        (old,) = before.fetchone() or (None,)
-        with self._table:
-            self._table.execute("DELETE FROM changes WHERE id = ?", (change.id,))
-            self._table.execute(
-                "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?)",
+    def _replace(
+        self,
+        id_: str,
+        kind: Kind,
+        picture: Path | None = None,
+        label: str | None = None,
+        metadata: dict[str, str] | None = None,
+        reason: str | None = None,
+    ) -> Change:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._transaction() as table:
+            found = table.execute("SELECT picture FROM changes WHERE id = ?", (id_,)).fetchone()
+            table.execute("DELETE FROM changes WHERE id = ?", (id_,))
+            cursor = table.execute(
+                "INSERT INTO changes (id, kind, picture, label, metadata, time, reason) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
-                    *(change.number, change.id, change.picture and change.picture.name),
-                    *(change.label, json.dumps(change.metadata, ensure_ascii=False)),
-                    datetime.now(UTC).isoformat(timespec="seconds"),
+                    *(id_, kind, picture and picture.name, label),
+                    *(json.dumps(metadata or {}, ensure_ascii=False), now, reason),
                 ),
             )
-        if old:
-            os.unlink(self._pictures / old)
-        return change
+        if found and found[0]:
+            os.unlink(self._pictures / found[0])
+        number = int(cursor.lastrowid or 0)
+        return Change(number, id_, kind, picture, label, metadata or {}, now, reason)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Alone among threads and processes."""
+        with self._lock, disk_errors(self._folder / TABLE):
+            self._table.execute("BEGIN IMMEDIATE")
+            with self._table:
+                yield self._table
 
 
-def read_changes(folder: Path) -> list[Change]:
-    """The changes of a folder that a service writes.
-
-    Raises:
-        BadInput: there are none.
-    """
+def read_changes(folder: Path, number: int = 0) -> list[Change]:
+    """The changes of a folder with greater numbers; none where nothing was ever changed."""
     table = folder / TABLE
     if not table.is_file():
-        raise BadInput(
-            f"--changes must be the folder `changes` in a service's --state; received {folder}, "
-            f"which has no {TABLE}"
-        )
-    # Its folder may be mounted read-only, and the service may be writing to it.
+        return []
+    # Its folder may be mounted read-only, and others may be writing to it.
     with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        return _since(connection, 0, folder / PICTURES)
+        return _since(connection, number, folder / PICTURES)
 
 
 def _since(table: sqlite3.Connection, number: int, pictures: Path) -> list[Change]:
     found = table.execute(
-        "SELECT number, id, picture, label, metadata FROM changes WHERE number > ? ORDER BY number",
+        "SELECT number, id, kind, picture, label, metadata, time, reason FROM changes "
+        "WHERE number > ? ORDER BY number",
         (number,),
     )
     return [
-        Change(number, id_, picture and pictures / picture, label, json.loads(metadata))
-        for number, id_, picture, label, metadata in found.fetchall()
+        Change(
+            *(which, id_, kind), picture and pictures / picture, *(label, json.loads(said)), *rest
+        )
+        for which, id_, kind, picture, label, said, *rest in found.fetchall()
     ]

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from index.catalogue import Entry
 from index.space.model import ModelManifest
 from index.vectors import Floats
 
@@ -27,7 +26,7 @@ LEAST_QUERIES = 50
 MOST_QUERIES = 2000
 FALSE_POSITIVES = 0.05
 TELLS = 3.0
-_BLOCK = 256
+_NUMBERS = 2_000_000  # scores held at once
 
 
 class Confidence(BaseModel):
@@ -79,28 +78,30 @@ class _Asked:
 
 
 def learn_confidence(
-    vectors: Floats, entries: Sequence[Entry], model: ModelManifest
+    vectors: Floats, labels: Sequence[str | None], seen: NDArray[np.bool_], model: ModelManifest
 ) -> Confidence | None:
     """Learn from the works of a release.
 
     Args:
-        vectors: float32 (works, dimension), unit norm.
+        vectors: float32 (works, dimension), unit norm; it may be a memory-mapped file.
+        labels: class of every work, or None.
+        seen: whether the model was trained on it.
 
     Returns:
         None where fewer than 50 works of a known class have not been seen by the model.
     """
-    known = [entry for entry in entries if entry.label is not None]
-    works = Counter(entry.label for entry in known)
+    works = Counter(label for label in labels if label is not None)
     unseen = [
-        row for row, entry in enumerate(known) if not entry.seen and works[entry.label] > NEIGHBOURS
+        row
+        for row, label in enumerate(labels)
+        if label is not None and not seen[row] and works[label] > NEIGHBOURS
     ]
     if len(unseen) < LEAST_QUERIES or len(works) < 2:
         return None
-    if len(known) < len(entries):
-        vectors = vectors[[entry.row for entry in known]]
     queries = np.random.default_rng(0).permutation(unseen)[:MOST_QUERIES]
     part = model.parts[0].name
-    codes = np.unique([str(entry.label) for entry in known], return_inverse=True)[1]
+    numbers = {label: number for number, label in enumerate(sorted(works))}
+    codes = np.fromiter((numbers.get(label or "", -1) for label in labels), np.int64)
     asked = _ask(vectors, codes, queries, model.columns(part))
     halves = asked.half(slice(None, None, 2)), asked.half(slice(1, None, 2))
     slope, intercept = _logistic(asked)
@@ -123,25 +124,29 @@ def learn_confidence(
 def _ask(
     vectors: Floats, codes: NDArray[np.int64], queries: NDArray[np.int64], columns: slice
 ) -> _Asked:
-    part = vectors[:, columns]
-    norm = np.linalg.norm(part, axis=1)
+    """Ask, so many at once that memory does not grow with the works."""
+    unlabelled = np.flatnonzero(codes < 0)
     found: list[tuple[Any, ...]] = []
-    for start in range(0, len(queries), _BLOCK):
-        rows = queries[start : start + _BLOCK]
-        scores = vectors[rows] @ vectors.T
+    block = max(1, _NUMBERS // len(vectors))
+    for start in range(0, len(queries), block):
+        rows = queries[start : start + block]
+        scores = np.asarray(vectors[rows] @ vectors.T)
         scores[np.arange(len(rows)), rows] = -2  # itself
+        scores[:, unlabelled] = -2
         near = np.argpartition(-scores, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-        cosines = np.einsum("qd,qnd->qn", part[rows], part[near])
-        cosines /= np.maximum(norm[rows, None] * norm[near], 1e-12)
-        own = codes[None, :] == codes[rows, None]
         nearest = scores.max(axis=1)
-        found.append((cosines, codes[near] == codes[rows, None], nearest, _other(scores, own)))
+        right = codes[near] == codes[rows, None]
+        scores[codes[None, :] == codes[rows, None]] = -2
+        cosines = _cosines(vectors[rows][:, columns], vectors[near][:, :, columns])
+        found.append((cosines, right, nearest, scores.max(axis=1)))
     return _Asked(*(np.concatenate(kind) for kind in zip(*found, strict=True)))
 
 
-def _other(scores: Floats, own: NDArray[np.bool_]) -> Floats:
-    others: Floats = np.where(own, -2, scores).max(axis=1)
-    return others
+def _cosines(queries: Floats, near: Floats) -> Floats:
+    """Of queries (q, d) with their neighbours (q, n, d)."""
+    norms = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(near, axis=2)
+    found: Floats = np.einsum("qd,qnd->qn", queries, near) / np.maximum(norms, 1e-12)
+    return found
 
 
 def _logistic(asked: _Asked) -> tuple[float, float]:

@@ -1,94 +1,101 @@
-"""Works to vectors, catalogue entries and thumbnails, numbered together as they come.
+"""Pictures that are not known yet to vectors and thumbnails, kept as they come.
 
-A work gets its row when its picture turns out usable, so a skipped file moves nobody's title.
+A few threads read and decode ahead while the model embeds what they have finished; each batch is
+kept before the next is embedded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Entry
 from index.collection import Work
+from index.known import Embedded, Known
+from index.plan import Planned
 from index.progress import say, track
-from index.reading import BadFile, Picture, in_order, read_picture
+from index.reading import Picture, in_order, read_picture
 from index.space.encoder import Encoder
 from index.space.errors import ImageRejected
-from index.thumbnails import make_thumbnail, thumbnail_writer
+from index.thumbnails import make_thumbnail
 
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What became of a collection's works: those embedded, in row order, and the bad ones.
+class _Prepared(NamedTuple):
+    picture: Picture
+    pixels: NDArray[np.uint8]
+    webp: bytes
+
+
+@dataclass
+class Done:
+    """What became of pictures.
 
     Args:
-        vectors: float32 (len(entries), dimension), unit norm.
+        embedded: how many.
+        unusable: digests of files that cannot be used, with the reason.
+        changed: rows whose files changed after the plan was made, and their new digests.
     """
 
-    entries: list[Entry]
-    vectors: NDArray[np.float32]
-    bad: list[BadFile]
+    embedded: int = 0
+    unusable: dict[str, ImageRejected] = field(default_factory=dict)
+    changed: list[tuple[int, str]] = field(default_factory=list)
 
 
-def embed(works: Sequence[Work], encoder: Encoder, thumbnails: Path) -> Embedded:
-    """Embed works with an encoder of batch 16, and write their thumbnails to a new file.
+def embed(works: Iterable[Planned], total: int, encoder: Encoder, known: Known) -> Done:
+    """Embed pictures with an encoder of batch 16 and keep what comes of it.
 
-    A few threads decode ahead while the encoder works (`reading.in_order`). Every file that
-    cannot be used is said on a line of its own.
+    Every file that cannot be used is said on a line of its own.
+
+    Args:
+        total: number of works, for the progress.
+
+    Raises:
+        OSError: the disk is full.
     """
     spec = encoder.model.manifest.preprocessing
-    seen = encoder.model.seen_works()
-    entries: list[Entry] = []
-    bad: list[BadFile] = []
-    batches = _Batches(encoder, len(works))
+    done = Done()
+    batch: list[_Prepared] = []
 
-    def prepare(work: Work) -> tuple[Picture, NDArray[np.uint8], bytes]:
+    def prepare(work: Planned) -> _Prepared:
         picture, pixels, image = read_picture(work.path, spec)
-        return picture, pixels, make_thumbnail(image)
+        return _Prepared(picture, pixels, make_thumbnail(image))
 
-    with thumbnail_writer(thumbnails) as add_thumbnail:
-        for work, result in track(in_order(prepare, works), len(works), "embedding"):
-            if isinstance(result, ImageRejected):
-                bad.append(BadFile(name=work.name, reason=result.slug, message=str(result)))
-                say(f"skipped {work.name}: {result.slug}: {result}")
-                continue
-            picture, pixels, thumbnail = result
-            add_thumbnail(len(entries), thumbnail)
-            entries.append(entry_of(len(entries), work, picture, picture.sha256 in seen))
-            batches.add(pixels)
-    return Embedded(entries, batches.vectors(), bad)
+    for work, result in track(in_order(prepare, works), total, "embedding"):
+        if isinstance(result, ImageRejected):
+            done.unusable[work.sha256] = result
+            say(f"skipped {work.name}: {result.slug}: {result}")
+            continue
+        if result.picture.sha256 != work.sha256:
+            done.changed.append((work.row, result.picture.sha256))
+        batch.append(result)
+        if len(batch) == BATCH:
+            done.embedded += _keep(batch, encoder, known)
+            batch.clear()
+    done.embedded += _keep(batch, encoder, known)
+    return done
 
 
-class _Batches:
-    """Collects pixels and embeds them a batch at a time into one array made beforehand."""
-
-    def __init__(self, encoder: Encoder, works: int) -> None:
-        self._encoder = encoder
-        self._vectors = np.empty((works, encoder.model.manifest.dimension), np.float32)
-        self._done = 0
-        self._waiting: list[NDArray[np.uint8]] = []
-
-    def add(self, pixels: NDArray[np.uint8]) -> None:
-        self._waiting.append(pixels)
-        if len(self._waiting) == BATCH:
-            self._embed_waiting()
-
-    def vectors(self) -> NDArray[np.float32]:
-        if self._waiting:
-            self._embed_waiting()
-        return self._vectors[: self._done]
-
-    def _embed_waiting(self) -> None:
-        end = self._done + len(self._waiting)
-        self._vectors[self._done : end] = self._encoder.encode(np.stack(self._waiting))
-        self._done = end
-        self._waiting.clear()
+def _keep(batch: list[_Prepared], encoder: Encoder, known: Known) -> int:
+    if batch:
+        vectors = encoder.encode(np.stack([one.pixels for one in batch]))
+        known.add(
+            Embedded(
+                one.picture.sha256,
+                vector,
+                one.webp,
+                one.picture.width,
+                one.picture.height,
+                one.picture.greyscale,
+            )
+            for one, vector in zip(batch, vectors, strict=True)
+        )
+    return len(batch)
 
 
 def entry_of(row: int, work: Work, picture: Picture, seen: bool) -> Entry:

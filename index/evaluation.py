@@ -30,8 +30,7 @@ from index.protocols import (
     looks,
     robustness,
 )
-from index.publish import choose_release
-from index.release import Release, current_release, open_release
+from index.release import Release, choose_release, current_release, open_release
 from index.space.comparison import compare
 from index.space.encoder import Encoder
 from index.space.errors import BadInput

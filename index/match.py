@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from index.release import Release
+from index.release import Release, ReleaseManifest
 from index.space.encoder import PRECISION
 from index.space.errors import ArtefactError
 from index.space.model import Model
+
+
+def is_match(model: Model, made: ReleaseManifest) -> bool:
+    """Whether a release has the vectors that a model gives on this machine."""
+    return made.model_digest == model.digest and made.precision == PRECISION
 
 
 def check_match(model: Model, release: Release) -> None:

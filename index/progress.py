@@ -1,12 +1,14 @@
-"""Progress of long work: a Rich bar on a terminal, plain lines with an estimate in a log."""
+"""Progress of long work: a Rich bar on a terminal, plain lines with an estimate in a log, an object
+a line for programs that ask for them."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,6 +19,8 @@ console = Console(
     soft_wrap=True, highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 10_000
 )
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_OBJECTS = 0.5
+_as_json = False
 
 
 @contextmanager
@@ -29,9 +33,28 @@ def on_stderr() -> Iterator[None]:
         console.stderr = False
 
 
+@contextmanager
+def progress_as(kind: str) -> Iterator[None]:
+    """Inside, progress is "text" or "json": {"message": ...}, or {"step", "done", "total",
+    "seconds_left"}."""
+    global _as_json  # noqa: PLW0603
+    before, _as_json = _as_json, kind == "json"
+    try:
+        yield
+    finally:
+        _as_json = before
+
+
 def say(text: str) -> None:
     """Print one line of progress; `text` is printed as it is, brackets included."""
-    console.print(text, markup=False)
+    if _as_json:
+        _object(message=text)
+    else:
+        console.print(text, markup=False)
+
+
+def _object(**fields: Any) -> None:
+    console.print(json.dumps(fields, ensure_ascii=False), markup=False, soft_wrap=True)
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -47,7 +70,7 @@ def counted(reasons: Mapping[str, int]) -> str:
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Yield `items`, showing how many of `total` are done and how long the rest will take."""
-    if console.is_terminal:
+    if console.is_terminal and not _as_json:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -61,7 +84,11 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if done == total or now - said >= _SECONDS_BETWEEN_LINES:
+        pause = _SECONDS_BETWEEN_OBJECTS if _as_json else _SECONDS_BETWEEN_LINES
+        if done == total or now - said >= pause:
             said = now
             left = (now - start) / done * (total - done)
-            say(f"{what}: {done}/{total}, {left:.0f} s left")
+            if _as_json:
+                _object(step=what, done=done, total=total, seconds_left=round(left, 1))
+            else:
+                say(f"{what}: {done}/{total}, {left:.0f} s left")

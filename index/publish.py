@@ -1,36 +1,56 @@
-"""`artkin publish`: verify a release and make it the one that is served.
+"""`artkin publish`: verify a release, judge it, and make it the one that is served.
 
-artkin publish [ID] --releases releases
+artkin publish [ID] --releases releases [--force REASON]
 """
 
 from __future__ import annotations
 
 import argparse
+import getpass
+import json
+import os
 import shlex
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from index.gate import GATE, Verdict, judge
 from index.progress import say
-from index.release import ReleaseManifest, open_release, release_ids, switch
-from index.space.errors import BadInput
+from index.release import ReleaseManifest, choose_release, current_id, open_release, switch
+from index.space.artefact import new_file
+from index.space.errors import ArtefactError, BadInput, Refused
+
+HISTORY = "history.jsonl"  # beside the releases: every switch, when, by whom and why
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin publish`."""
     parser.add_argument("id", nargs="?", help="the release; without it, the newest")
     parser.add_argument("--releases", type=Path, default=Path("releases"), help="where they are")
+    parser.add_argument(
+        "--force", metavar="REASON", help="publish it although the gate refuses it; kept on record"
+    )
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin publish`."""
-    manifest = publish(options.releases, options.id)
+    if options.force is not None and not options.force.strip():
+        raise BadInput("--force takes the reason, which is kept on record; received an empty one")
+    say_published(publish(options.releases, options.id, options.force))
+
+
+def say_published(manifest: ReleaseManifest) -> None:
+    """Print what is served now."""
     say(f"published: release {manifest.id}, {manifest.works} works, model {manifest.model}")
 
 
-def publish(releases: Path, id_: str | None = None) -> ReleaseManifest:
-    """Verify a release and switch to it.
+def publish(releases: Path, id_: str | None = None, force: str | None = None) -> ReleaseManifest:
+    """Verify and judge a release, and switch to it.
 
     Args:
         id_: the release; None, the newest.
+        force: why it is published although the gate refuses it.
 
     Returns:
         What the release now served says of itself.
@@ -38,28 +58,72 @@ def publish(releases: Path, id_: str | None = None) -> ReleaseManifest:
     Raises:
         BadInput: no such release, or none at all.
         ArtefactError: it is damaged; what was served before is served on.
+        Refused: by the gate; `gate.json` in the release says what failed.
     """
     chosen = choose_release(releases, id_)
-    release = open_release(releases / chosen)
-    release.close()
-    switch(releases, chosen)
+    with ExitStack() as opened:
+        release = open_release(releases / chosen, mapped=True)
+        opened.callback(release.close)
+        before = current_id(releases)
+        if before == chosen:
+            return release.manifest
+        served = None
+        if before is not None:
+            try:
+                served = open_release(releases / before, mapped=True)
+                opened.callback(served.close)
+            except ArtefactError as error:
+                say(f"warning: not compared with release {before}, which cannot be read: {error}")
+        verdict = judge(release, served)
+    _keep(releases / chosen, verdict)
+    if verdict.failed and force is None:
+        raise Refused(
+            f"release {chosen} is kept and not published: {verdict.reasons()}; see "
+            f"{releases / chosen / GATE}; to publish it nevertheless: artkin publish {chosen} "
+            f"--releases {shlex.quote(str(releases))} --force 'REASON'"
+        )
+    forced = {"forced": force, "refused": verdict.reasons()} if verdict.failed else {}
+    switch_to(releases, chosen, **forced)
     return release.manifest
 
 
-def choose_release(releases: Path, id_: str | None) -> str:
-    """The id of a release that exists: the one named, or the newest.
+def switch_to(releases: Path, id_: str, **why: Any) -> None:
+    """Switch, and put it on record."""
+    before = current_id(releases)
+    switch(releases, id_)
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "release": id_,
+        "before": before,
+        "by": _user(),
+        **why,
+    }
+    with (releases / HISTORY).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
-    Raises:
-        BadInput: no such release, none at all, or `releases` is a file.
-    """
-    ids = release_ids(releases)
-    if not ids:
-        raise BadInput(
-            f"{releases} holds no release; make one with "
-            f"`artkin index COLLECTION --model MODEL --releases {shlex.quote(str(releases))}`"
-        )
-    if id_ is None:
-        return ids[-1]
-    if id_ not in ids:
-        raise BadInput(f"the release must be one of {', '.join(ids)}; received {id_!r}")
-    return id_
+
+def history(releases: Path) -> list[dict[str, Any]]:
+    """Every switch on record, oldest first; a line cut by a failing disk is left out."""
+    path = releases / HISTORY
+    found = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                say(f"warning: {path} has a line that is no record, and is left out")
+    return found
+
+
+def _keep(folder: Path, verdict: Verdict) -> None:
+    with new_file(folder / GATE) as partial:
+        partial.write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return str(os.getuid())

@@ -19,6 +19,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from index.parallel import parallel_map
+from index.space.artefact import sha256_of
 from index.space.errors import ImageRejected
 from index.space.preprocessing import (
     COLLECTION_LIMITS,
@@ -86,6 +87,18 @@ def read_picture(path: Path, spec: Preprocessing) -> tuple[Picture, NDArray[np.u
     width, height = _size_in_file(data, image)
     digest = hashlib.sha256(data).hexdigest()
     return Picture(digest, width, height, is_greyscale(pixels)), pixels, image
+
+
+def read_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        ImageRejected: `unreadable-file`, the system does not let us read it.
+    """
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ImageRejected("unreadable-file", f"cannot be read: {error.strerror}") from error
 
 
 def in_order(

@@ -1,20 +1,26 @@
 """A release: the vectors, catalogue and thumbnails of one collection embedded by one model.
 
-    releases/<id>/{index.faiss, catalogue.sqlite, thumbnails.sqlite, manifest.json}
+    releases/<id>/{index.faiss, catalogue.sqlite, thumbnails.sqlite, differences.jsonl,
+                   manifest.json, manifest.sha256}
     releases/current -> <id>                  a relative link, replaced in one step
+    releases/.lock                            held while releases are written or removed
 
-A release never changes. Opening one checks everything that can be checked without the model, so
-that what is opened can be served.
+A release never changes; a takedown puts another in its place (`takedown.py`). Opening one checks
+everything that can be checked without the model, so that what is opened can be served.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
 import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +29,10 @@ from pydantic import BaseModel, ConfigDict
 from index.catalogue import Catalogue, Entry
 from index.confidence import Confidence
 from index.reading import BadFile
-from index.space.artefact import Manifest, read_manifest, refuse_file, sync_folder
-from index.space.errors import ArtefactError
+from index.report import Report
+from index.space.artefact import MANIFEST, Manifest, read_manifest, refuse_file, sync_folder
+from index.space.errors import ArtefactError, BadInput
+from index.space.locking import exclusive
 from index.space.model import Part
 from index.thumbnails import Thumbnails
 from index.vectors import FaissVectors, Floats, Vectors
@@ -32,9 +40,13 @@ from index.vectors import FaissVectors, Floats, Vectors
 INDEX = "index.faiss"
 CATALOGUE = "catalogue.sqlite"
 THUMBNAILS = "thumbnails.sqlite"
+DIFFERENCES = "differences.jsonl"
 CURRENT = "current"
 CANARY_NEIGHBOURS = 5
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}")
+# With "-1": the same without the works that were taken down.
+_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}(-\d+)?")
+_STAMP = "%Y%m%dT%H%M%SZ"
+_LEFT_BEHIND = (".*.partial-*", ".partial-*", f".{CURRENT}-*")
 # Another processor sums in another order: cosines differ by some 1e-7, a wrong vector by far more.
 _SCORE_TOLERANCE = 1e-5
 
@@ -71,6 +83,7 @@ class ReleaseManifest(Manifest):
         bad: pictures that could not be used.
         canaries: queries with their answers.
         confidence: how far answers can be trusted; None with too few works to learn it from.
+        report: how it came about; None in releases of before.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -90,12 +103,18 @@ class ReleaseManifest(Manifest):
     bad: list[BadFile]
     canaries: list[Canary]
     confidence: Confidence | None
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
 class Release:
-    """An opened, verified release."""
+    """An opened, verified release.
 
+    Args:
+        held: its manifest, open and share-locked: who removes releases leaves it alone.
+    """
+
+    held: int
     folder: Path
     manifest: ReleaseManifest
     catalogue: Catalogue
@@ -120,26 +139,32 @@ class Release:
 
     def close(self) -> None:
         """Close its files."""
+        os.close(self.held)
         self.catalogue.close()
         self.thumbnails.close()
 
 
-def open_release(folder: Path) -> Release:
+def open_release(folder: Path, mapped: bool = False) -> Release:
     """Open a release and verify it: digests, counts, rows, unit norms, canaries.
+
+    Args:
+        mapped: see `FaissVectors.load`; for jobs, which change nothing.
 
     Raises:
         ArtefactError: something is not as its manifest says.
     """
-    manifest = read_manifest(folder, ReleaseManifest, "release", "artkin index COLLECTION")
+    manifest = manifest_of(folder, verify_files=True)
     unlisted = {INDEX, CATALOGUE, THUMBNAILS} - manifest.files.keys()
     if unlisted:
         raise ArtefactError(
             f"{folder}: its manifest has no digest of {', '.join(sorted(unlisted))}"
         )
-    vectors = FaissVectors.load(folder / INDEX)
+    vectors = FaissVectors.load(folder / INDEX, mapped)
     catalogue = Catalogue(folder / CATALOGUE)
     thumbnails = Thumbnails(folder / THUMBNAILS)
-    release = Release(folder, manifest, catalogue, vectors, thumbnails)
+    held = os.open(folder / MANIFEST, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    release = Release(held, folder, manifest, catalogue, vectors, thumbnails)
     try:
         _check_counts(release, vectors)
         for number, canary in enumerate(manifest.canaries):
@@ -148,6 +173,34 @@ def open_release(folder: Path) -> Release:
         release.close()
         raise
     return release
+
+
+def manifest_of(folder: Path, verify_files: bool = False) -> ReleaseManifest:
+    """What a release says of itself.
+
+    Args:
+        verify_files: whether the digest of every file is compared as well.
+
+    Raises:
+        ArtefactError: no release, of another format, or changed.
+    """
+    make_again = "artkin index COLLECTION"
+    return read_manifest(folder, ReleaseManifest, "release", make_again, verify_files)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process, a running service for one, has the release open."""
+    try:
+        manifest = os.open(folder / MANIFEST, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(manifest)
+    return False
 
 
 def current_release(releases: Path) -> Path:
@@ -173,6 +226,31 @@ def current_release(releases: Path) -> Path:
     return folder
 
 
+def current_id(releases: Path) -> str | None:
+    """Id of the published release, whether it can be served or not; None, nothing is published."""
+    link = releases / CURRENT
+    return os.readlink(link) if link.is_symlink() else None
+
+
+@contextmanager
+def writing(releases: Path) -> Iterator[None]:
+    """Be the only one who writes or removes releases; what killed ones left behind is removed.
+
+    Raises:
+        Refused: another job does; who and since when is said.
+        BadInput: the folder cannot be written.
+    """
+    refuse_file(releases, "--releases")
+    with exclusive(releases / ".lock", f"writing releases in {releases}"):
+        for pattern in _LEFT_BEHIND:
+            for path in releases.glob(pattern):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        yield
+
+
 def release_ids(releases: Path) -> list[str]:
     """Ids of the releases in a folder, oldest first; unfinished ones are not among them.
 
@@ -185,9 +263,41 @@ def release_ids(releases: Path) -> list[str]:
     return sorted(path.name for path in releases.iterdir() if _ID.fullmatch(path.name))
 
 
-def new_release_id() -> str:
-    """An id that sorts by time: 20261125T031500Z-3fa9."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+def choose_release(releases: Path, id_: str | None) -> str:
+    """The id of a release that exists: the one named, or the newest.
+
+    Raises:
+        BadInput: no such release, none at all, or `releases` is a file.
+    """
+    ids = release_ids(releases)
+    if not ids:
+        raise BadInput(
+            f"{releases} holds no release; make one with "
+            f"`artkin index COLLECTION --model MODEL --releases {shlex.quote(str(releases))}`"
+        )
+    if id_ is None:
+        return ids[-1]
+    if id_ not in ids:
+        raise BadInput(f"the release must be one of {', '.join(ids)}; received {id_!r}")
+    return id_
+
+
+def new_release_id(releases: Path) -> str:
+    """An id that sorts by time, 20261125T031500Z-3fa9, and after all that are there: a clock that
+    was set back makes no new release an old one."""
+    now = datetime.now(UTC)
+    ids = release_ids(releases)
+    if ids:
+        newest = datetime.strptime(ids[-1][:16], _STAMP).replace(tzinfo=UTC)
+        now = max(now, newest + timedelta(seconds=1))
+    return f"{now.strftime(_STAMP)}-{secrets.token_hex(2)}"
+
+
+def remove_release(folder: Path) -> None:
+    """Remove a release; killed meanwhile, none is left, and `writing` clears up after it."""
+    going = folder.with_name(f".{folder.name}.partial-removed")
+    folder.rename(going)
+    shutil.rmtree(going)
 
 
 def switch(releases: Path, id_: str) -> None:

@@ -19,14 +19,25 @@ def new_table(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
+    with disk_errors(path), closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(schema)
+        yield connection
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors of writing a file as the system's: the disk is full, or what it says.
+
+    Raises:
+        OSError: instead of `sqlite3.OperationalError`.
+    """
     try:
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.executescript(schema)
-            yield connection
+        yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise OSError(errno.EIO, str(error), str(path)) from error
+        is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        number = errno.ENOSPC if is_full else errno.EIO
+        text = os.strerror(number) if is_full else str(error)
+        raise OSError(number, text, str(path)) from error
 
 
 def open_table(path: Path) -> sqlite3.Connection:

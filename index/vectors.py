@@ -10,6 +10,7 @@ its own. Searching from several threads at once is safe; changing the index mean
 
 from __future__ import annotations
 
+import struct
 import threading
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -24,6 +25,7 @@ Floats: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
 
 UNIT_NORM_TOLERANCE = 1e-3
+_WRITTEN_AT_ONCE = 4096
 _LOADING = threading.Lock()  # the deserialization limits are the process's, not a call's
 
 
@@ -145,18 +147,13 @@ class FaissVectors:
         """Every row there is, int64, ascending."""
         return self._rows.copy()
 
-    def save(self, path: Path) -> None:
-        """Write to a file.
-
-        Raises:
-            OSError: the disk is full, or the folder cannot be written.
-        """
-        data: NDArray[np.uint8] = faiss.serialize_index(self._index)
-        path.write_bytes(data.tobytes())
-
     @classmethod
-    def load(cls, path: Path) -> FaissVectors:
-        """Read a file that `save` wrote and check every vector.
+    def load(cls, path: Path, mapped: bool = False) -> FaissVectors:
+        """Read a file that `write_index` wrote and check every vector.
+
+        Args:
+            mapped: leave the vectors in the file, to be searched but not changed: the system reads
+                and forgets them as it likes, so that a job's memory does not grow with the works.
 
         Raises:
             ArtefactError: unreadable, another kind of index, or a vector not of unit norm.
@@ -167,7 +164,7 @@ class FaissVectors:
             faiss.set_deserialization_vector_byte_limit(path.stat().st_size + 1)
             faiss.set_deserialization_loop_limit(1)
             try:
-                index = faiss.read_index(str(path))
+                index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
             except RuntimeError as error:
                 line = str(error).splitlines()[0]
                 raise ArtefactError(f"{path} is not an index FAISS can read: {line}") from error
@@ -204,7 +201,11 @@ class FaissVectors:
         return vectors
 
     def _has(self, rows: Rows) -> NDArray[np.bool_]:
-        return np.isin(rows, self._rows)
+        if len(self._rows) == 0:
+            return np.zeros(len(rows), np.bool_)
+        places = np.searchsorted(self._rows, rows).clip(max=len(self._rows) - 1)
+        found: NDArray[np.bool_] = self._rows[places] == rows
+        return found
 
     def _existing(self, rows: Rows) -> Rows:
         rows = np.asarray(rows, np.int64)
@@ -212,3 +213,29 @@ class FaissVectors:
         if len(missing):
             raise BadInput(f"rows must be in the index; received {missing[0]}, which is not")
         return rows
+
+
+def write_index(path: Path, vectors: Floats) -> None:
+    """Write vectors under the rows 0..n-1 as FAISS writes its index of them.
+
+    FAISS writes only what it has in memory; the layout is that of `faiss::write_index`
+    (https://github.com/facebookresearch/faiss/blob/main/faiss/impl/index_write.cpp), and a test
+    compares the bytes.
+
+    Args:
+        vectors: float32 (n, dimension), which may be a memory-mapped file.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    works, dimension = vectors.shape
+    header = struct.pack(
+        "<iqqqBi", dimension, works, 1 << 20, 1 << 20, 1, faiss.METRIC_INNER_PRODUCT
+    )
+    with path.open("wb") as file:
+        file.write(b"IxM2" + header + b"IxFI" + header + struct.pack("<Q", vectors.size))
+        for start in range(0, works, _WRITTEN_AT_ONCE):
+            file.write(np.ascontiguousarray(vectors[start : start + _WRITTEN_AT_ONCE]).data)
+        file.write(struct.pack("<Q", works))
+        for start in range(0, works, _WRITTEN_AT_ONCE):
+            file.write(np.arange(start, min(start + _WRITTEN_AT_ONCE, works), dtype="<i8").data)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from index.build import build
 from index.publish import publish
 from index.space.artefact import new_folder, sha256_of, write_manifest
 from index.space.model import CANARIES, SAVED_MODEL, SEEN_WORKS, ModelManifest, Part
 from index.space.preprocessing import Preprocessing
+from tests.releases import make_release
 
 # A painter's habits: the shape drawn, and the hue that the colours lie around.
 STYLES = {"cubism": ("rectangle", 0.08), "ukiyo_e": ("ellipse", 0.55), "baroque": ("line", 0.95)}
@@ -137,5 +137,5 @@ def _save_network(path: Path, pixels: np.ndarray) -> np.ndarray:
 def published(tmp_path_factory: pytest.TempPathFactory, collection: Path, tiny_model: Path) -> Path:
     """A releases folder with one published release of `collection`. Don't change it."""
     releases = tmp_path_factory.mktemp("published") / "releases"
-    publish(releases, build(collection, tiny_model, releases))
+    publish(releases, make_release(collection, tiny_model, releases))
     return releases

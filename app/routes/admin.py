@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from app.answers import Item, Job, JobKind, JobList, Ready, Releases
 from app.following import Follower
 from app.jobs import Jobs
-from app.options import Page, Rollback
+from app.options import Page, Removal, Rollback
 from app.routes.parts import Nothing, Served, Turn, no_body
 from app.upload import ONE, read_picture, request_body
 
@@ -64,9 +64,17 @@ async def add_item(
 
 
 @router.delete("/items/{id}")
-async def delete_item(id: str, following: Following, turn: Turn, _: Nothing) -> Ready:  # noqa: A002
-    """Take a work down: it is in no answer any more, nor in later releases."""
-    serving = await turn.run(following.delete, id)
+async def remove_item(
+    id: str,  # noqa: A002
+    following: Following,
+    turn: Turn,
+    jobs: AllJobs,
+    options: Annotated[Removal, Query()],
+) -> Ready:
+    """Take a work down: it is in no answer any more, nor in later releases; a job takes it out of
+    the releases on the disk."""
+    serving = await turn.run(following.remove, id, options.reason)
+    jobs.take_down(serving.release.id)
     return Ready(works=len(serving.release.vectors), **serving.versions())
 
 

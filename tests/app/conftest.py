@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,15 +19,15 @@ import httpx
 import numpy as np
 import pytest
 
-from index.build import _manifest, _write
-from index.catalogue import Entry
-from index.collection import Collection
-from index.embedding import Embedded
-from index.release import THUMBNAILS
+from index.catalogue import Catalogue, Entry, write_catalogue
+from index.confidence import learn_confidence
+from index.map import places
+from index.release import CATALOGUE, INDEX, THUMBNAILS, ReleaseManifest, ask_canaries
 from index.space.artefact import new_folder, write_manifest
-from index.space.encoder import Encoder
+from index.space.encoder import PRECISION, Encoder
 from index.space.model import CopyRule, Part, load_model
 from index.thumbnails import make_thumbnail, thumbnail_writer
+from index.vectors import FaissVectors, write_index
 from tests.bad_pictures import encoded, photo
 
 # Weights of the two parts of `two_parts`.
@@ -175,14 +176,34 @@ def write_synthetic(
         for i in range(works)
     ]
     thumbnail = make_thumbnail(photo(40, 30))
-    embedded = Embedded(entries, vectors, bad=[])
-    nothing_else = Collection(releases, works=[], left_out={}, warnings=[])
+    labels, seen = [entry.label for entry in entries], np.zeros(works, np.bool_)
     with new_folder(releases / id_) as folder:
         with thumbnail_writer(folder / THUMBNAILS) as add:
             for row in range(works):
                 add(row, thumbnail)
-        canaries = _write(folder, embedded, Encoder(model, batch=1))
-        write_manifest(folder, _manifest(id_, model, nothing_else, embedded, canaries))
+        write_catalogue(folder / CATALOGUE, entries, places(vectors, model.manifest))
+        write_index(folder / INDEX, vectors)
+        with closing(Catalogue(folder / CATALOGUE)) as catalogue:
+            queries = Encoder(model, batch=1).encode(model.canaries()[0])
+            canaries = ask_canaries(queries, FaissVectors.load(folder / INDEX), catalogue)
+        manifest = ReleaseManifest(
+            files={},
+            id=id_,
+            created="2099-01-01T00:00:00+00:00",
+            model=model.version,
+            model_digest=model.digest,
+            preprocessing_version=model.manifest.preprocessing.version,
+            precision=PRECISION,
+            dimension=model.manifest.dimension,
+            parts=model.manifest.parts,
+            metric=model.manifest.metric,
+            works=works,
+            left_out={},
+            bad=[],
+            canaries=canaries,
+            confidence=learn_confidence(vectors, labels, seen, model.manifest),
+        )
+        write_manifest(folder, manifest)
     return id_
 
 

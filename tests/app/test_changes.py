@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.build import build
 from index.changes import Changes, read_changes
 from index.publish import publish
 from index.release import current_release, open_release
-from index.space.errors import BadInput
 from tests.app.conftest import ADMIN, Service
 from tests.app.test_admin import finished
 from tests.bad_pictures import encoded
 from tests.conftest import paint
+from tests.releases import make_release
 
 ITEMS = "/v1/admin/items"
 ADDED = encoded(paint("cubism", 900, (120, 90)), "PNG")
@@ -103,13 +102,14 @@ def test_a_work_of_the_release_is_taken_down_for_good(start, tmp_path, collectio
     assert service.get(f"/v1/items/{taken}").status_code == 404
 
     # A rebuild that knows of the changes, and one that does not.
-    for changes in (tmp_path / "state" / "changes", None):
-        id_ = build(collection, tiny_model, releases, changes=changes)
+    for state in (tmp_path / "state", tmp_path / "other"):
+        id_ = make_release(collection, tiny_model, releases, state=state)
         release = open_release(releases / id_)
         ids = {entry.id for entry in release.catalogue.entries()}
-        assert (taken in ids, "new 1" in ids) == (changes is None, changes is not None)
-        if changes:
-            assert release.manifest.left_out["deleted or replaced"] == 1
+        knows = state.name == "state"
+        assert (taken in ids, "new 1" in ids) == (not knows, knows)
+        if knows:
+            assert release.manifest.left_out["removed or replaced"] == 1
             words = release.thumbnails.get(release.manifest.works - 1)
             assert words is not None
         release.close()
@@ -208,7 +208,7 @@ def test_the_last_word_on_a_work_counts(tmp_path: Path) -> None:
     changes.add("a", b"first", "x", {"title": "A"})
     changes.add("b", b"other", None, {})
     second = changes.add("a", b"second", "y", {"title": "B"})
-    gone = changes.delete("b")
+    gone = changes.remove("b", "the heirs' wish")
     assert changes.since(0) == [second, gone]
     assert changes.since(second.number) == [gone]
     assert second.picture is not None
@@ -220,9 +220,8 @@ def test_the_last_word_on_a_work_counts(tmp_path: Path) -> None:
     assert again.add("c", b"", None, {}).number == gone.number + 1
 
 
-def test_a_folder_without_changes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"which has no changes\.sqlite"):
-        read_changes(tmp_path)
+def test_a_folder_without_changes_has_none(tmp_path: Path) -> None:
+    assert read_changes(tmp_path) == []
 
 
 def test_an_added_work_whose_picture_is_lost_is_logged(start, tmp_path) -> None:

@@ -20,10 +20,10 @@ from PIL import Image
 import artkin
 from app.client import Client
 from app.options import PictureOptions, SearchOptions
-from index.build import build
 from index.publish import publish
 from index.space.errors import ArtkinError, BadInput
 from tests.app.conftest import ROOT, Service
+from tests.releases import make_release
 
 LONG_ID = "id-" + "0123456789" * 9
 LONG_TITLE = "A very long title, " * 8 + "its end"
@@ -84,7 +84,7 @@ def long_names(start_service, tiny_model, tmp_path_factory, a_photo) -> Service:
     row = f'grey/a.png,{LONG_ID},"{LONG_TITLE}"'
     (collection / "manifest.csv").write_text(f"path,id,title\n{row}\n")
     releases = tmp_path_factory.mktemp("releases")
-    publish(releases, build(collection, tiny_model, releases))
+    publish(releases, make_release(collection, tiny_model, releases))
     service = start_service("--model", tiny_model, "--releases", releases)
     service.wait_for("/readyz", 200)
     return service

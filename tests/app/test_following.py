@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from index.build import build
 from index.publish import publish
 from index.release import INDEX, ReleaseManifest, current_release, switch
 from index.space.artefact import read_manifest, write_manifest
 from tests.app.conftest import Service, Starter, write_synthetic
+from tests.releases import make_release
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_ready_by_itself_when_model_and_release_come(
     assert answer.json()["type"] == "/problems/not-ready"
     assert f"`artkin publish --releases {releases}`" in answer.json()["detail"]
     assert service.search(a_photo).status_code == 503
-    publish(releases, build(collection, tiny_model, releases))
+    publish(releases, make_release(collection, tiny_model, releases))
     service.wait_for_log("`artkin export RUN --to MODEL`")
     assert "is not a model" in service.get("/readyz").json()["detail"]
     shutil.copytree(tiny_model, model)

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from index.build import build
 from index.publish import publish
 from tests.app.conftest import Service
 from tests.conftest import paint
+from tests.releases import make_release
 
 # What a collection's own ids may look like.
 ODD_ID = 'MS 12% #4?&"<b>é 雪'
@@ -83,7 +83,7 @@ def test_odd_ids_and_titles_survive(start_service, tiny_model, tmp_path) -> None
     rows = ["path,id,title,artist,date,note", f'0.png,"{quoted}",<i>Nacht</i> [b],A,1612,"""q"""']
     (collection / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
     releases = tmp_path / "releases"
-    publish(releases, build(collection, tiny_model, releases))
+    publish(releases, make_release(collection, tiny_model, releases))
     service = start_service("--model", tiny_model, "--releases", releases)
     service.wait_for("/readyz", 200)
     item = service.get(f"/v1/items/{quote(ODD_ID, safe='')}").json()

@@ -12,18 +12,18 @@ import pytest
 
 from benchmarks import chaos, schema
 from benchmarks.robust import family, resident
-from index.build import build
 from index.space.errors import ImageRejected
 from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, decode, to_pixels
 from tests.app.conftest import Service
 from tests.bad_pictures import accepted, encoded, photo, rejected
+from tests.releases import make_release
 
 
 @pytest.fixture
 def two_releases(published: Path, collection: Path, tiny_model: Path, tmp_path: Path) -> Path:
     releases = Path(shutil.copytree(published, tmp_path / "releases", symlinks=True))
     time.sleep(1)  # ids sort by second
-    build(collection, tiny_model, releases)
+    make_release(collection, tiny_model, releases)
     return releases
 
 

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 import artkin
-from index.build import build
 from index.release import CATALOGUE, current_release, open_release, release_ids
 from index.space.artefact import MANIFEST, sha256_of
 from index.space.encoder import Encoder
@@ -26,6 +25,7 @@ from index.space.model import load_model
 from index.space.preprocessing import COLLECTION_LIMITS, decode, to_pixels
 from tests.bad_pictures import accepted, encoded, photo
 from tests.conftest import Painter, paint
+from tests.releases import make_release
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def test_a_skipped_file_moves_nobodys_title(art: Path, tiny_model: Path, tmp_pat
     (art / names[0]).write_bytes(b"")
     data = (art / names[2]).read_bytes()
     (art / names[2]).write_bytes(data[: len(data) // 2])
-    id_ = build(art, tiny_model, tmp_path / "releases", max_bad=50)
+    id_ = make_release(art, tiny_model, tmp_path / "releases", max_bad=50)
     release = open_release(tmp_path / "releases" / id_)
     encoder = Encoder(load_model(tiny_model), batch=1)
     spec = load_model(tiny_model).manifest.preprocessing
@@ -112,8 +112,8 @@ def test_bad_files_are_named_and_counted(
     assert (code, err) == (0, "")
     assert "skipped cubism/page.jpg: unsupported-image: must be one of" in out
     assert "skipped cubism/solid [bold]x.png: blank-image: every pixel" in out
-    assert "7 works embedded in" in out
-    assert "black-and-white pictures: 1" in out
+    assert "7 works, 7 of them embedded now" in out
+    assert "added: 7 (baroque/baroque-0.png, " in out
     assert "unusable pictures: 2 (1 blank-image, 1 unsupported-image)" in out
     assert "left out: 1 (1 not a picture)" in out
     id_ = release_ids(tmp_path / "r")[0]
@@ -129,7 +129,7 @@ def test_odd_but_good_pictures_are_all_indexed(tiny_model: Path, tmp_path: Path)
         (tmp_path / "odd" / f"{number}.jpg").write_bytes(data)
     for number, kind in enumerate(("TIFF", "GIF", "BMP", "AVIF", "JPEG2000")):
         (tmp_path / "odd" / f"x{number}.jpg").write_bytes(encoded(photo(), kind))
-    id_ = build(tmp_path / "odd", tiny_model, tmp_path / "r", max_bad=0)
+    id_ = make_release(tmp_path / "odd", tiny_model, tmp_path / "r", max_bad=0)
     release = open_release(tmp_path / "r" / id_)
     assert release.manifest.works == len(accepted()) + 5
     assert {(e.width, e.height) for e in release.catalogue.entries()} == {(160, 120)}
@@ -143,7 +143,9 @@ def test_a_turned_photograph_is_the_same_work(tiny_model: Path, tmp_path: Path) 
     exif[0x0112] = 6
     turned = photo(3000, 2100).transpose(Image.Transpose.ROTATE_90)
     turned.save(tmp_path / "turned" / "2.jpg", quality=95, exif=exif)
-    release = open_release(tmp_path / "r" / build(tmp_path / "turned", tiny_model, tmp_path / "r"))
+    release = open_release(
+        tmp_path / "r" / make_release(tmp_path / "turned", tiny_model, tmp_path / "r")
+    )
     first, second = release.vectors.get(np.array([0, 1]))
     assert first @ second > 0.99
     assert [(e.width, e.height) for e in release.catalogue.entries()] == [(3000, 2100)] * 2
@@ -156,7 +158,7 @@ def test_copies_of_one_file_are_works_of_their_own(
     art: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     shutil.copy(art / "cubism" / "cubism-0.png", art / "baroque" / "copy.png")
-    release = open_release(tmp_path / "r" / build(art, tiny_model, tmp_path / "r"))
+    release = open_release(tmp_path / "r" / make_release(art, tiny_model, tmp_path / "r"))
     assert len(release.catalogue) == 7
     same = [e for e in release.catalogue.entries() if e.name.endswith(("copy.png", "cubism-0.png"))]
     assert same[0].sha256 == same[1].sha256
@@ -167,7 +169,7 @@ def test_copies_of_one_file_are_works_of_their_own(
 def test_the_same_collection_gives_the_same_vectors_and_ids(
     art: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    ids = [build(art, tiny_model, tmp_path / "r") for _ in range(2)]
+    ids = [make_release(art, tiny_model, tmp_path / "r") for _ in range(2)]
     one, two = (open_release(tmp_path / "r" / id_) for id_ in ids)
     assert list(one.catalogue.entries()) == list(two.catalogue.entries())
     rows = np.arange(len(one.catalogue))
@@ -181,7 +183,9 @@ def test_a_collection_without_classes_is_indexed(tiny_model: Path, tmp_path: Pat
     (tmp_path / "flat").mkdir()
     for number in range(3):
         paint("cubism", number).save(tmp_path / "flat" / f"{number}.png")
-    release = open_release(tmp_path / "r" / build(tmp_path / "flat", tiny_model, tmp_path / "r"))
+    release = open_release(
+        tmp_path / "r" / make_release(tmp_path / "flat", tiny_model, tmp_path / "r")
+    )
     assert [entry.label for entry in release.catalogue.entries()] == [None] * 3
     assert [len(canary.neighbours) for canary in release.manifest.canaries] == [3, 3, 3]
     release.close()
@@ -191,14 +195,19 @@ def refuse(
     capsys: pytest.CaptureFixture[str], releases: Path, *arguments: object, code: int = 2
 ) -> str:
     """Run `artkin index`, which must fail with one line and leave nothing behind."""
-    before = sorted(releases.rglob("*")) if releases.exists() else []
+    before = seen(releases)
     received, _, err = index(capsys, *arguments, "--releases", releases)
     assert received == code, err
     assert err.startswith("artkin index: error: ")
     assert err.count("\n") == 1
-    after = sorted(releases.rglob("*")) if releases.exists() else []
-    assert after == before
+    assert seen(releases) == before
     return err
+
+
+def seen(releases: Path) -> list[Path]:
+    """What is in the folder but the lock and what the next run goes on from."""
+    paths = releases.rglob("*") if releases.exists() else []
+    return sorted(p for p in paths if p.name != ".lock" and not p.name.startswith(".embedded-"))
 
 
 def test_too_many_bad_files_stop_it(
@@ -255,8 +264,7 @@ def test_releases_that_cannot_be_a_folder_are_refused(
     err = refuse(capsys, file / "r", art, *model)
     assert f"--releases must be a folder; received {file}/r, and {file} is a file" in err
     err = refuse(capsys, Path("/proc/artkin"), art, *model)
-    assert "must be where a folder can be made; received No such file or directory" in err
-    assert "(/proc/artkin); name another" in err
+    assert "takes a lock, a file that can be written; received /proc/artkin/.lock: No such" in err
     assert file.read_text() == "mine"
 
 
@@ -271,7 +279,7 @@ def test_a_model_of_another_format_is_refused(
 
 
 def test_excluded_works_are_not_indexed(art: Path, tiny_model: Path, tmp_path: Path) -> None:
-    id_ = build(art, tiny_model, tmp_path / "r", exclude=["cubism/*", "*-1.jpg"])
+    id_ = make_release(art, tiny_model, tmp_path / "r", exclude=["cubism/*", "*-1.jpg"])
     release = open_release(tmp_path / "r" / id_)
     names = [entry.name for entry in release.catalogue.entries()]
     assert names == ["baroque/baroque-0.png", "ukiyo_e/ukiyo_e-0.png"]
@@ -294,7 +302,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         err = refuse(capsys, small / "r", art, "--model", tiny_model)
         assert "the disk is full" in err
         assert "run the same command again" in err
-        assert list((small / "r").iterdir()) == []
+        assert seen(small / "r") == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
@@ -317,7 +325,7 @@ def test_a_file_size_limit_is_said_in_one_line(art: Path, tiny_model: Path, tmp_
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("artkin index: error: ")
     assert done.stderr.count("\n") == 1
-    assert list((tmp_path / "r").iterdir()) == []
+    assert seen(tmp_path / "r") == []
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -333,11 +341,11 @@ def test_a_stopped_run_leaves_nothing(
         text=True,
         cwd=ROOT,
     ) as process:
-        while not list((tmp_path / "r").glob(".*/thumbnails.sqlite")):
+        while not list((tmp_path / "r").glob(".embedded-*.sqlite")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(sent)
         _, err = process.communicate(timeout=30)
     assert process.returncode == code, err
     assert err == ("artkin index: interrupted\n" if code == 130 else "")
-    assert list((tmp_path / "r").iterdir()) == []
+    assert seen(tmp_path / "r") == []

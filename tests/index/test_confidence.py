@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from index.catalogue import Entry
 from index.confidence import _Asked, _logistic, learn_confidence
 from index.space.model import ModelManifest, Part
 from index.space.preprocessing import Preprocessing
@@ -38,11 +37,7 @@ def collection(works: int, spread: float, classes: int = 4, seen: bool = False):
     work = rng.normal(size=(works, D))
     parts = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (style, work)]
     vectors = (0.5**0.5 * np.concatenate(parts, axis=1)).astype(np.float32)
-    entries = [
-        Entry(row, f"w{row}", "x.png", f"class{code}", None, "", seen, False, 9, 9)
-        for row, code in enumerate(codes)
-    ]
-    return vectors, entries
+    return vectors, [f"class{code}" for code in codes], np.full(works, seen)
 
 
 def test_the_curve_is_scikit_learns() -> None:
@@ -80,19 +75,15 @@ def test_classes_far_apart_are_missed_when_they_are_away() -> None:
 
 
 def test_nothing_is_learnt_from_too_little() -> None:
-    vectors, entries = collection(48, spread=0.5)
-    assert learn_confidence(vectors, entries, manifest()) is None
+    assert learn_confidence(*collection(48, spread=0.5), manifest()) is None
     assert learn_confidence(*collection(200, 0.5, classes=1), manifest()) is None
     assert learn_confidence(*collection(200, 0.5, seen=True), manifest()) is None
 
 
 def test_works_without_a_class_are_nobodys_other() -> None:
     """Half the works have no class: what is learnt is what the other half alone teaches."""
-    vectors, entries = collection(800, spread=0.5)
-    nameless = [
-        Entry(e.row, e.id, e.name, None, None, "", False, False, 9, 9) if e.row >= 400 else e
-        for e in entries
-    ]
-    assert learn_confidence(vectors, nameless, manifest()) == learn_confidence(
-        vectors[:400], entries[:400], manifest()
+    vectors, labels, seen = collection(800, spread=0.5)
+    nameless = labels[:400] + [None] * 400
+    assert learn_confidence(vectors, nameless, seen, manifest()) == learn_confidence(
+        vectors[:400], labels[:400], seen[:400], manifest()
     )

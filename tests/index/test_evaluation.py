@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 import artkin
-from index.build import build
 from index.evaluation import evaluate_release
 from index.progress import figure
 from index.release import Release, current_release, open_release, release_ids
@@ -20,6 +19,7 @@ from index.space.errors import BadInput
 from index.space.metrics import evaluate
 from index.space.model import load_model
 from tests.conftest import Painter, paint
+from tests.releases import make_release
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -39,7 +39,7 @@ def mixed(tmp_path: Path, tiny_model: Path, painted_collection: Painter) -> Rele
     root = painted_collection(tmp_path / "mixed", each=6, seed=5)
     (root / "cubism" / "cubism-0.png").rename(root / "baroque" / "wrong.png")
     (root / "baroque" / "baroque-0.png").rename(root / "ukiyo_e" / "wrong.png")
-    return open_release(tmp_path / "r" / build(root, tiny_model, tmp_path / "r"))
+    return open_release(tmp_path / "r" / make_release(root, tiny_model, tmp_path / "r"))
 
 
 def test_unseen_is_what_the_report_of_training_measures(release: Release) -> None:
@@ -86,7 +86,7 @@ def test_errors_are_the_most_confident_first(mixed: Release) -> None:
 def test_a_model_that_saw_everything_has_only_flattering_numbers(
     collection: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    id_ = build(collection / "train", tiny_model, tmp_path / "r")
+    id_ = make_release(collection / "train", tiny_model, tmp_path / "r")
     result = evaluate_release(open_release(tmp_path / "r" / id_))
     assert result["unseen"] is None
     assert result["all"]["works"] == 12
@@ -100,7 +100,7 @@ def test_works_without_classes_have_no_numbers_and_a_reason(
     (tmp_path / "flat").mkdir()
     for number in range(3):
         paint("cubism", number).save(tmp_path / "flat" / f"{number}.png")
-    id_ = build(tmp_path / "flat", tiny_model, tmp_path / "r")
+    id_ = make_release(tmp_path / "flat", tiny_model, tmp_path / "r")
     capsys.readouterr()
     code, out, err = run(capsys, "--releases", tmp_path / "r", "--release", id_, "--json")
     assert (code, err) == (0, "")
@@ -116,7 +116,7 @@ def test_one_labelled_work_has_no_precision(tiny_model: Path, tmp_path: Path) ->
     (tmp_path / "one" / "a").mkdir(parents=True)
     paint("cubism", 1).save(tmp_path / "one" / "a" / "1.png")
     result = evaluate_release(
-        open_release(tmp_path / "r" / build(tmp_path / "one", tiny_model, tmp_path / "r"))
+        open_release(tmp_path / "r" / make_release(tmp_path / "one", tiny_model, tmp_path / "r"))
     )
     assert result["all"]["precision"] is None
     assert result["errors"] == []
@@ -217,7 +217,7 @@ def test_artists_and_copies_are_not_found(
         rows += [f"{p.relative_to(root).as_posix()},{name}" for p in (path, copy)]
     (root / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     result = evaluate_release(
-        open_release(tmp_path / "r" / build(root, tiny_model, tmp_path / "r")), k=1
+        open_release(tmp_path / "r" / make_release(root, tiny_model, tmp_path / "r")), k=1
     )
     copies = result["protocols"]["near_duplicate_disjoint"]
     assert "18 of the 18 works looked at have one" in copies["note"]
@@ -260,9 +260,9 @@ def test_two_releases_are_compared_over_the_works_of_both(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = painted_collection(tmp_path / "c", each=5, seed=6)
-    first = build(root, tiny_model, tmp_path / "r")
+    first = make_release(root, tiny_model, tmp_path / "r")
     (root / "baroque" / "baroque-0.png").unlink()
-    second = build(root, tiny_model, tmp_path / "r")
+    second = make_release(root, tiny_model, tmp_path / "r")
     capsys.readouterr()
     options = ("--releases", tmp_path / "r", "--release", first, "--against", second)
     code, out, _ = run(capsys, *options, "--json")

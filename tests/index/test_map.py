@@ -10,7 +10,7 @@ from tests.index.test_confidence import D, collection, manifest
 
 
 def test_the_map_is_scikit_learns_pca_of_the_style_part() -> None:
-    vectors, _ = collection(300, spread=0.5)
+    vectors, *_ = collection(300, spread=0.5)
     theirs = PCA(2, svd_solver="full").fit_transform(vectors[:, :D])
     ours = places(vectors, manifest())
     assert np.abs(ours).max() == 1
@@ -22,6 +22,6 @@ def test_the_map_is_scikit_learns_pca_of_the_style_part() -> None:
 
 def test_small_collections_have_a_map() -> None:
     for works in (1, 2, 3):
-        vectors, _ = collection(works, spread=0.5)
+        vectors, *_ = collection(works, spread=0.5)
         assert places(vectors, manifest()).shape == (works, 2)
         assert np.isfinite(places(vectors, manifest())).all()

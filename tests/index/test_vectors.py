@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index.space.errors import ArtefactError, BadInput
-from index.vectors import FaissVectors
+from index.vectors import FaissVectors, write_index
 
 DIMENSION = 24
 
@@ -107,19 +107,23 @@ def test_equal_works_come_in_the_order_of_their_rows() -> None:
     assert vectors.search(same[:1], 4)[1][0].tolist() == [2, 4, 9, 30]
 
 
-def test_saved_and_loaded_it_answers_the_same(tmp_path: Path) -> None:
-    vectors, _ = filled(500)
-    vectors.delete(np.arange(0, 500, 3))
-    vectors.save(tmp_path / "index.faiss")
-    loaded = FaissVectors.load(tmp_path / "index.faiss")
-    assert (len(loaded), loaded.dimension) == (len(vectors), DIMENSION)
+@pytest.mark.parametrize("works", [0, 1, 9000])
+def test_an_index_is_written_as_faiss_writes_it(tmp_path: Path, works: int) -> None:
+    vectors, xb = filled(works) if works else (FaissVectors(DIMENSION), unit(0))
+    faiss.write_index(vectors._index, str(tmp_path / "theirs"))
+    write_index(tmp_path / "ours", xb)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_written_and_loaded_it_answers_the_same(tmp_path: Path, mapped: bool) -> None:
+    vectors, xb = filled(500)
+    write_index(tmp_path / "index.faiss", xb)
+    loaded = FaissVectors.load(tmp_path / "index.faiss", mapped)
+    assert (len(loaded), loaded.dimension) == (500, DIMENSION)
     for one, other in zip(vectors.search(unit(30), 5), loaded.search(unit(30), 5), strict=True):
         assert np.array_equal(one, other)
-
-
-def test_an_empty_index_is_saved_and_loaded(tmp_path: Path) -> None:
-    FaissVectors(DIMENSION).save(tmp_path / "index.faiss")
-    assert len(FaissVectors.load(tmp_path / "index.faiss")) == 0
+    assert np.array_equal(loaded.get(np.array([7, 3])), xb[[7, 3]])
 
 
 def test_the_same_answers_from_many_threads() -> None:
@@ -204,9 +208,8 @@ def test_a_file_with_a_vector_not_of_unit_norm_is_refused(tmp_path: Path) -> Non
 
 
 def test_a_file_that_claims_more_than_it_holds_asks_for_no_memory(tmp_path: Path) -> None:
-    vectors, _ = filled(50)
     path = tmp_path / "index.faiss"
-    vectors.save(path)
+    write_index(path, unit(50))
     data = bytearray(path.read_bytes())
     length = data.index((50 * DIMENSION).to_bytes(8, "little"))
     data[length : length + 8] = (1 << 38).to_bytes(8, "little")

@@ -1,0 +1,182 @@
+"""The gate before a switch: is a release fit to take the place of the one that is served?
+
+Each check has a rule, what was found before and after, and whether it passed. Evaluation is the
+same as everywhere: the works of both releases ask each other, paired, so that the collection's own
+change does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from index.evaluation import compare_releases
+from index.looks import looked_at
+from index.release import Release
+from index.space.ranking import SEED
+
+GATE = "gate.json"
+MARGIN = 0.02
+MOST_FALL = 0.1
+LEAST_RECALL = 0.99
+K = 5
+_CANARY_COSINE = 0.9999
+_ASKED = 200
+
+
+class Check(BaseModel):
+    """One question.
+
+    Args:
+        name: of the check.
+        rule: what must hold.
+        before, after: the two numbers; None where there is none.
+        passed: whether it holds.
+        note: more of it in words.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    rule: str
+    before: float | None
+    after: float | None
+    passed: bool
+    note: str = ""
+
+
+class Verdict(BaseModel):
+    """What the gate says of a release.
+
+    Args:
+        release: the candidate.
+        against: the release that was served; None, there was none that could be read.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    release: str
+    against: str | None
+    checks: list[Check]
+
+    @property
+    def failed(self) -> list[Check]:
+        """Checks that did not pass."""
+        return [check for check in self.checks if not check.passed]
+
+    def reasons(self) -> str:
+        """Why it was refused, in one line."""
+        return "; ".join(
+            f"{check.name}: {check.rule}; before {_shown(check.before)}, now {_shown(check.after)}"
+            for check in self.failed
+        )
+
+
+def judge(release: Release, served: Release | None) -> Verdict:
+    """Judge a release that has been opened, and so has its digests, counts, unit norms and own
+    canaries verified.
+
+    Args:
+        served: what it is to replace.
+    """
+    checks = [_recall(release)]
+    if served is not None:
+        compared: list[Callable[[Release, Release], Check]] = [_count, _canaries, _precision]
+        checks += [check(release, served) for check in compared]
+    return Verdict(release=release.id, against=served.id if served else None, checks=checks)
+
+
+def _count(release: Release, served: Release) -> Check:
+    before, after = served.manifest.works, release.manifest.works
+    return Check(
+        name="works",
+        rule=f"at most {MOST_FALL:.0%} fewer works than in the release served",
+        before=before,
+        after=after,
+        passed=after >= (1 - MOST_FALL) * before,
+    )
+
+
+def _recall(release: Release) -> Check:
+    """Of the index against exact search, so that an approximate one may take its place."""
+    works = len(release.vectors)
+    rng = np.random.default_rng(SEED)
+    rows = np.sort(rng.choice(works, min(_ASKED, works), replace=False))
+    k = min(K, works)
+    queries = release.vectors.get(rows)
+    _, found = release.vectors.search(queries, k)
+    best = np.full((len(rows), k), -2.0, np.float32)
+    for start in range(0, works, 4096):
+        block = release.vectors.get(np.arange(start, min(start + 4096, works)))
+        best = np.sort(np.concatenate([best, queries @ block.T], axis=1), axis=1)[:, -k:]
+    # By score and not by row: of equally near works any may be named.
+    scores = np.stack(
+        [release.vectors.get(some) @ query for some, query in zip(found, queries, strict=True)]
+    )
+    recall = float((scores >= best[:, :1] - 1e-5).mean())
+    return Check(
+        name="recall",
+        rule=f"at least {LEAST_RECALL} of the {k} nearest works by exact search are found",
+        before=None,
+        after=recall,
+        passed=recall >= LEAST_RECALL,
+        note=f"{len(rows)} works asked",
+    )
+
+
+def _canaries(release: Release, served: Release) -> Check:
+    """The works that answered the served release's canaries still have their vectors."""
+    rule = f"works that answer canary pictures keep their vectors (cosine >= {_CANARY_COSINE})"
+    if release.manifest.model_digest != served.manifest.model_digest:
+        note = "another model, another space: nothing to compare"
+        return Check(name="canaries", rule=rule, before=None, after=None, passed=True, note=note)
+    cosines = []
+    for id_ in {id_ for canary in served.manifest.canaries for id_ in canary.neighbours}:
+        old, new = served.catalogue.by_id(id_), release.catalogue.by_id(id_)
+        if old is not None and new is not None and old.sha256 == new.sha256:
+            vectors = [
+                one.vectors.get(np.asarray([entry.row], np.int64))[0]
+                for one, entry in ((served, old), (release, new))
+            ]
+            cosines.append(float(vectors[0] @ vectors[1]))
+    least = min(cosines, default=1.0)
+    return Check(
+        name="canaries",
+        rule=rule,
+        before=1.0,
+        after=least,
+        passed=least >= _CANARY_COSINE,
+        note=f"{len(cosines)} works",
+    )
+
+
+def _precision(release: Release, served: Release) -> Check:
+    rule = (
+        f"Precision@{K} over the works of both is not lower by more than {MARGIN} with an interval "
+        "(95 %) below 0"
+    )
+    entries = [entry for entry in release.catalogue.entries() if entry.label is not None]
+    unseen = [entry for entry in entries if not entry.seen]
+    counts = looked_at(unseen if len(unseen) >= 2 else entries)
+    found: dict[str, Any] = compare_releases(release, served, counts, K)
+    name = f"precision_at_{K}"
+    if found.get("precision") is None:
+        note = found["verdict"]
+        return Check(name=name, rule=rule, before=None, after=None, passed=True, note=note)
+    difference = found["difference"]
+    worse = difference["value"] < -MARGIN and difference["high"] < 0
+    return Check(
+        name=name,
+        rule=rule,
+        before=found["precision_other"],
+        after=found["precision"],
+        passed=not worse,
+        note=f"{found['queries']} works; {found['verdict']}",
+    )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,108 @@
+"""`artkin rebuild`: the nightly job. Index what changed, ask the gate, publish, tidy up.
+
+    artkin rebuild COLLECTION --model models/art-1 --releases releases
+
+Exit codes: 0 published, or nothing to do; 2 bad input; 3 refused by the gate, or another job runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from index.build import build, look, say_built
+from index.changes import CHANGES, read_changes
+from index.progress import progress_as, say
+from index.publish import publish, say_published
+from index.release import current_id, is_held, manifest_of, release_ids, remove_release, writing
+from index.source import Source, add_source_arguments, refuse_bad_places, source_of
+from index.space.errors import ArtefactError, BadInput
+from index.space.model import Model, load_model
+from index.takedown import take_down
+
+KEEP = 5
+KEEP_DAYS = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `artkin rebuild`."""
+    add_source_arguments(parser)
+    parser.add_argument(
+        "--keep",
+        type=int,
+        default=KEEP,
+        help=f"releases kept, whatever their age (default {KEEP})",
+    )
+    parser.add_argument(
+        "--keep-days",
+        type=int,
+        default=KEEP_DAYS,
+        help=f"days that a release is kept, however many there are (default {KEEP_DAYS})",
+    )
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run `artkin rebuild`."""
+    source = source_of(options)
+    for name, value in (("--keep", options.keep), ("--keep-days", options.keep_days)):
+        if value < 0:
+            raise BadInput(f"{name} must be 0 or more; received {value}")
+    with progress_as(options.progress):
+        refuse_bad_places(source.root, options.releases)
+        model = load_model(options.model)
+        if options.dry_run:
+            look(source, model, options.releases)
+            return
+        rebuild(source, model, options.releases, options.keep, options.keep_days)
+
+
+def rebuild(
+    source: Source, model: Model, releases: Path, keep: int = KEEP, keep_days: int = KEEP_DAYS
+) -> str:
+    """Build a release of a source and publish it, unless what is published has it all.
+
+    Args:
+        keep, keep_days: older releases are removed when there are more and they are older.
+
+    Returns:
+        The id of the release that has it all.
+
+    Raises:
+        BadInput, ArtefactError: see `build.build`, `publish.publish`.
+        Refused: by the gate, or another job writes releases.
+    """
+    with writing(releases):
+        known = -1
+        # What was taken down while it was being built must not be in it: it is built once more,
+        # which embeds nothing.
+        while known != (known := _last_change(source)):
+            built = build(source, model, releases)
+        say_built(built)
+        if built.id != current_id(releases):
+            say_published(publish(releases, built.id))
+        take_down(releases, source.state)
+        _remove_old(releases, keep, keep_days)
+    return built.id
+
+
+def _last_change(source: Source) -> int:
+    return max((change.number for change in read_changes(source.state / CHANGES)), default=0)
+
+
+def _remove_old(releases: Path, keep: int, keep_days: int) -> None:
+    """Remove releases, but never the published one, nor one that a running service has open."""
+    oldest = datetime.now(UTC) - timedelta(days=keep_days)
+    current = current_id(releases)
+    for id_ in release_ids(releases)[: -keep or None]:
+        folder = releases / id_
+        if id_ != current and _created(folder) < oldest and not is_held(folder):
+            remove_release(folder)
+            say(f"removed release {id_}, one of more than {keep} and older than {keep_days} days")
+
+
+def _created(folder: Path) -> datetime:
+    try:
+        return datetime.fromisoformat(manifest_of(folder).created)
+    except ArtefactError:
+        return datetime.fromtimestamp(folder.stat().st_mtime, UTC)

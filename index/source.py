@@ -1,0 +1,163 @@
+"""What a job indexes: a collection's folder, and what was added and removed while it was served."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from index.changes import CHANGES, Change, read_changes
+from index.collection import Collection, Work, read_collection
+from index.plan import Plan
+from index.progress import say, track
+from index.reading import BadFile, in_order, read_digest
+from index.space.artefact import refuse_file
+from index.space.errors import BadInput, ImageRejected
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be indexed.
+
+    Args:
+        root: the collection's folder.
+        exclude: shell patterns of paths inside the collection to leave out.
+        state: of a service; what was added to it and removed from it counts. It may be missing.
+        max_bad: percent of the pictures that may be unusable.
+    """
+
+    root: Path
+    exclude: Sequence[str] = ()
+    state: Path = Path("state")
+    max_bad: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bad <= 100:
+            raise BadInput(
+                f"--max-bad must be a percentage from 0 to 100; received {self.max_bad:g}"
+            )
+
+
+@dataclass
+class Found:
+    """What reading a source found besides its works.
+
+    Args:
+        works: pictures, usable or not.
+        left_out: files that are no works, by reason.
+        bad: pictures that cannot be used.
+    """
+
+    works: int
+    left_out: dict[str, int]
+    bad: list[BadFile] = field(default_factory=list)
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `artkin index` and `artkin rebuild`."""
+    parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
+    parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
+    parser.add_argument("--releases", type=Path, default=Path("releases"), help="where to write")
+    parser.add_argument(
+        "--max-bad",
+        type=float,
+        default=5.0,
+        metavar="PERCENT",
+        help="stop when more of the pictures cannot be used (default 5)",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out paths inside the collection, e.g. 'drafts/*'; may be repeated",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("state"),
+        metavar="DIR",
+        help="of the service: works added to it and removed from it count (default: state)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    parser.add_argument(
+        "--progress",
+        choices=("text", "json"),
+        default="text",
+        help="json: every line an object, for programs",
+    )
+
+
+def source_of(options: argparse.Namespace) -> Source:
+    """The source that options name."""
+    return Source(options.collection, options.exclude, options.state, options.max_bad)
+
+
+def read_source(source: Source, plan: Plan) -> Found:
+    """List a source's works with the digests of their files into a plan.
+
+    Raises:
+        BadInput: no such folder, no pictures in it, it cannot be read whole, or its manifest
+            cannot be used.
+    """
+    before = _identity(source.root)
+    collection = read_collection(source.root, source.exclude)
+    for warning in collection.warnings:
+        say(f"warning: {warning}")
+    collection = _changed(collection, read_changes(source.state / CHANGES))
+    found = Found(len(collection.works), collection.left_out)
+    plan.add(_digests(collection.works, found))
+    if _identity(source.root) != before:
+        raise BadInput(
+            f"the collection must stay while it is read; {source.root} went away or became another "
+            "folder, and nothing was taken for removed; see that its disk is mounted, run it again"
+        )
+    return found
+
+
+def refuse_bad_places(root: Path, releases: Path) -> None:
+    """Check the folders before anything is read or written.
+
+    Raises:
+        BadInput: there is no collection, releases are below it, or a file is in their place.
+    """
+    if not root.is_dir():
+        raise BadInput(f"the collection must be a folder; received {root}, which is not one")
+    refuse_file(releases, "--releases")
+    if releases.resolve().is_relative_to(root.resolve()):
+        raise BadInput(
+            f"releases must not be inside the collection, or the next run would index them; "
+            f"received {releases} in {root}; name another folder with --releases"
+        )
+
+
+def _digests(works: Sequence[Work], found: Found) -> Iterator[tuple[Work, str]]:
+    results = in_order(lambda work: read_digest(work.path), works)
+    for work, result in track(results, len(works), "reading files"):
+        if isinstance(result, ImageRejected):
+            found.bad.append(BadFile(name=work.name, reason=result.slug, message=str(result)))
+            say(f"skipped {work.name}: {result.slug}: {result}")
+        else:
+            yield work, result
+
+
+def _changed(collection: Collection, changes: Sequence[Change]) -> Collection:
+    """The collection with what was added, and without what was removed or added anew."""
+    gone = {change.id for change in changes if change.kind != "allowed"}
+    works = [work for work in collection.works if work.id not in gone]
+    added = [work for change in changes if (work := change.work())]
+    removed = len(collection.works) - len(works)
+    left_out = collection.left_out | ({"removed or replaced": removed} if removed else {})
+    return replace(collection, works=[*works, *added], left_out=dict(Counter(left_out)))
+
+
+def _identity(root: Path) -> tuple[int, int] | None:
+    try:
+        status = root.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,217 @@
+"""`artkin remove` and `artkin allow`: take works down, for good, and take that back.
+
+    artkin remove ID... [--reason TEXT] --releases releases --state state
+    artkin allow ID... --state state
+
+A running service with that state leaves a removed work out within a second, rebuilds leave it out
+although its picture is still in the collection, and every release on the disk that has it is
+replaced by one without its vector, thumbnail and catalogue row. What is kept of it is its id, when
+and why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import time
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from index.catalogue import Catalogue, Entry, write_catalogue
+from index.changes import CHANGES, Changes, read_changes
+from index.progress import say
+from index.publish import switch_to
+from index.release import (
+    CATALOGUE,
+    CURRENT,
+    DIFFERENCES,
+    INDEX,
+    THUMBNAILS,
+    Release,
+    ReleaseManifest,
+    ask_canaries,
+    current_id,
+    open_release,
+    release_ids,
+    remove_release,
+    writing,
+)
+from index.report import Copies
+from index.space.artefact import new_folder, write_manifest
+from index.space.errors import ArtefactError, BadInput, Refused
+from index.thumbnails import thumbnail_writer
+from index.vectors import FaissVectors, write_index
+
+_VECTORS = "vectors.f32"
+_WAIT_SECONDS = 10.0  # longer than a rebuild takes after it has looked for removed works
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `artkin remove`."""
+    parser.add_argument(
+        "ids",
+        nargs="*",
+        metavar="ID",
+        help="of a work; without any, what was removed before is taken out of the releases",
+    )
+    parser.add_argument("--reason", help="why, kept on record")
+    parser.add_argument("--releases", type=Path, default=Path("releases"), help="where they are")
+    parser.add_argument(
+        "--state", type=Path, default=Path("state"), help="of the service (default: state)"
+    )
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run `artkin remove`."""
+    remove(options.ids, options.reason, options.releases, options.state)
+
+
+def remove(ids: Collection[str], reason: str | None, releases: Path, state: Path) -> None:
+    """Take works down.
+
+    Raises:
+        BadInput: a work is nowhere to be found; none was taken down.
+    """
+    _check_there(ids, releases, state)
+    with closing(Changes(state / CHANGES)) as changes:
+        for id_ in ids:
+            changes.remove(id_, reason)
+            say(f"removed: {id_}; a service with --state {shlex.quote(str(state))} leaves it out")
+    end = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            with writing(releases):
+                return take_down(releases, state)
+        except Refused as error:
+            if time.monotonic() > end:
+                say(f"the releases on the disk: {error}; a rebuild that runs does it at its end")
+                return None
+        time.sleep(0.2)
+
+
+def take_down(releases: Path, state: Path) -> None:
+    """Replace every release that has a removed work; the caller holds `release.writing`."""
+    gone = {change.id for change in read_changes(state / CHANGES) if change.kind == "removed"}
+    if not gone:
+        return
+    for id_ in release_ids(releases):
+        if _has_any(releases / id_, gone):
+            _replace(releases, id_, gone)
+
+
+def _check_there(ids: Collection[str], releases: Path, state: Path) -> None:
+    known = {change.id for change in read_changes(state / CHANGES)}
+    for id_ in ids:
+        if id_ in known or any(_has_any(releases / one, {id_}) for one in release_ids(releases)):
+            continue
+        raise BadInput(
+            f"a work to remove must be in a release of {releases}, or added to the service; "
+            f"received {id_!r}, which is in none; see --releases and --state"
+        )
+
+
+def _has_any(folder: Path, ids: Collection[str]) -> bool:
+    try:
+        with closing(Catalogue(folder / CATALOGUE)) as catalogue:
+            return any(catalogue.by_id(id_) for id_ in ids)
+    except ArtefactError:
+        return False  # opening it says what is wrong, wherever it is to be used
+
+
+def _replace(releases: Path, id_: str, gone: Collection[str]) -> None:
+    try:
+        release = open_release(releases / id_, mapped=True)
+    except ArtefactError as error:
+        # It cannot be served, and what was taken down must not stay in it.
+        remove_release(releases / id_)
+        say(f"warning: release {id_} has removed works and is damaged, so it is removed: {error}")
+        return
+    with closing(release):
+        kept = [entry for entry in release.catalogue.entries() if entry.id not in gone]
+        if not kept:
+            _remove_all_of(releases, id_)
+            return
+        stem, _, number = id_.partition("-")[2].partition("-")
+        new = f"{id_.partition('-')[0]}-{stem}-{int(number or 0) + 1}"
+        with new_folder(releases / new) as folder:
+            _write(folder, new, release, kept, gone)
+    if current_id(releases) == id_:
+        switch_to(releases, new, taken_down=True)
+    remove_release(releases / id_)
+    say(f"release {id_} is replaced by {new}, without the removed works")
+
+
+def _remove_all_of(releases: Path, id_: str) -> None:
+    if current_id(releases) == id_:
+        (releases / CURRENT).unlink()
+    remove_release(releases / id_)
+    say(f"release {id_} had removed works only and is removed; nothing of it is served any more")
+
+
+def _write(
+    folder: Path, id_: str, release: Release, kept: list[Entry], gone: Collection[str]
+) -> None:
+    vectors = np.memmap(
+        folder / _VECTORS, np.float32, "w+", shape=(len(kept), release.vectors.dimension)
+    )
+    with thumbnail_writer(folder / THUMBNAILS) as add_thumbnail:
+        for row, entry in enumerate(kept):
+            vectors[row] = release.vectors.get(np.asarray([entry.row], np.int64))[0]
+            add_thumbnail(row, release.thumbnail(entry))
+    places = release.catalogue.places()
+    renumbered = (_at(row, entry) for row, entry in enumerate(kept))
+    write_catalogue(
+        folder / CATALOGUE, renumbered, (places[entry.row] for entry in kept if entry.row in places)
+    )
+    write_index(folder / INDEX, vectors)
+    del vectors
+    (folder / _VECTORS).unlink()
+    write_manifest(folder, _manifest(folder, id_, release, gone))
+
+
+def _at(row: int, entry: Entry) -> Entry:
+    return replace(entry, row=row)
+
+
+def _manifest(folder: Path, id_: str, release: Release, gone: Collection[str]) -> ReleaseManifest:
+    """The old one's, with the canaries asked again and no removed work named."""
+    old = release.manifest
+    names = _write_differences(folder, release, gone)
+    with closing(Catalogue(folder / CATALOGUE)) as catalogue:
+        queries = np.asarray([canary.query for canary in old.canaries], np.float32)
+        written = FaissVectors.load(folder / INDEX, mapped=True)
+        canaries = ask_canaries(queries, written, catalogue)
+        works = len(catalogue)
+    report = old.report
+    if report is not None:
+        kinds = {"exact_copies": report.exact_copies, "near_copies": report.near_copies}
+        report = report.model_copy(
+            update={name: copies and _without(copies, names) for name, copies in kinds.items()}
+        )
+    return old.model_copy(
+        update={"id": id_, "works": works, "canaries": canaries, "report": report}
+    )
+
+
+def _without(copies: Copies, names: set[str]) -> Copies:
+    kept = [some for some in copies.names if not names.intersection(some)]
+    return copies.model_copy(update={"names": kept})
+
+
+def _write_differences(folder: Path, release: Release, gone: Collection[str]) -> set[str]:
+    """Copy the lines of the works that stay; the names of the others."""
+    names = {entry.name for id_ in gone if (entry := release.catalogue.by_id(id_))}
+    lines = release.folder / DIFFERENCES
+    if lines.is_file():
+        kept = [
+            line
+            for line in lines.read_text(encoding="utf-8").splitlines(keepends=True)
+            if json.loads(line)["id"] not in gone
+        ]
+        (folder / DIFFERENCES).write_text("".join(kept), encoding="utf-8")
+    return names
