@@ -26,6 +26,7 @@ from app.problems import Problem, unavailable
 from app.serving import Serving, load
 from index.changes import Changes
 from index.collection import ID_RULE, is_usable_id
+from index.match import model_for
 from index.release import CURRENT, current_release, manifest_of, release_ids
 from index.rollback import roll_back
 from index.space.artefact import MANIFEST
@@ -83,6 +84,10 @@ class Follower:
         if serving is None:
             raise unavailable("not-ready", self._reason)
         return serving
+
+    def model(self) -> Path | None:
+        """The folder of the model served, or to be served."""
+        return self._serving.encoder.model.folder if self._serving else self._model
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -238,7 +243,8 @@ class Follower:
     def _published(self) -> tuple[Path, Path]:
         if self._model is None:
             raise ArtefactError("no model is given; start with `artkin serve --model DIR`")
-        return self._model, current_release(self._releases)
+        release = current_release(self._releases)
+        return model_for(self._model, manifest_of(release)), release
 
     def _swap(self, serving: Serving, state: object) -> None:
         self._served, self._refused, self._reason = state, None, ""

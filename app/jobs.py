@@ -40,7 +40,7 @@ class Jobs:
 
     Args:
         state: folder of the service's own.
-        model: folder of the served model.
+        model: says the folder of the served model.
         releases: folder of the releases.
         collection: what a rebuild indexes; None, there are no rebuilds.
         stopping: whether the service has been told to stop.
@@ -52,7 +52,7 @@ class Jobs:
     def __init__(
         self,
         state: Path,
-        model: Path | None,
+        model: Callable[[], Path | None],
         releases: Path,
         collection: Path | None,
         stopping: Callable[[], bool],
@@ -60,7 +60,7 @@ class Jobs:
         self._stopping = stopping
         self._table = _open(state)
         self._collection = collection
-        self._model = ["--model", str(model)] if model else []
+        self._model = model
         self._releases = ["--releases", str(releases)]
         self._state = ["--state", str(state)]
         self._taking_down = anyio.Lock()
@@ -187,12 +187,12 @@ class Jobs:
 
     async def _evaluate(self, job: Job) -> dict[str, Any]:
         asked = ["--release", job.index_version, "--json"]
-        printed = await self._command(job, "evaluate", *self._releases, *self._model, *asked)
+        printed = await self._command(job, "evaluate", *self._releases, *self._of_model(), *asked)
         result: dict[str, Any] = json.loads(printed)
         return result
 
     async def _rebuild(self, job: Job) -> dict[str, Any]:
-        places = [*self._releases, *self._model, *self._state]
+        places = [*self._releases, *self._of_model(), *self._state]
         printed = await self._command(job, "rebuild", str(self._collection), *places)
         found = _HAS_IT_ALL.search(printed)
         assert found is not None
@@ -201,6 +201,10 @@ class Jobs:
     async def _take_down(self, job: Job) -> dict[str, Any]:
         printed = await self._command(job, "remove", *self._releases, *self._state)
         return {"said": printed.splitlines()}
+
+    def _of_model(self) -> list[str]:
+        model = self._model()
+        return ["--model", str(model)] if model else []
 
     async def _command(self, job: Job, *command: str) -> str:
         """Run an `artkin` command.

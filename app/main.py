@@ -69,7 +69,7 @@ def create_app(
     app.state.gate = Gate(running=cores(), waiting=2 * cores())
     # Without a key nobody can change anything or ask for a job, and then nothing is written.
     app.state.jobs = admin_keys and Jobs(
-        settings.state, settings.model, settings.releases, settings.collection, stopping
+        settings.state, app.state.follower.model, settings.releases, settings.collection, stopping
     )
     add_handlers(app)
     for routes in (search, items, admin, health):

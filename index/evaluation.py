@@ -20,7 +20,7 @@ from typing import Any
 
 from index.catalogue import Entry
 from index.evaluation_tables import show
-from index.match import check_match
+from index.match import check_match, model_for
 from index.progress import on_stderr
 from index.protocols import (
     against_seen,
@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> None:
         other = _open(options.releases, options.against, opened) if options.against else None
         encoder = None
         if options.model is not None:
-            model = load_model(options.model)
+            model = load_model(model_for(options.model, release.manifest))
             check_match(model, release)
             encoder = Encoder(model, batch=1)  # as the service has it: the same digits
             encoder.check_canaries()

@@ -8,6 +8,7 @@ change does not count.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from index.evaluation import compare_releases
 from index.looks import looked_at
 from index.release import Release
+from index.space.artefact import new_file
 from index.space.ranking import SEED
 
-GATE = "gate.json"
+GATES = "gates"  # folder beside the releases: a verdict each, by its id
 MARGIN = 0.02
 MOST_FALL = 0.1
 LEAST_RECALL = 0.99
@@ -180,3 +182,17 @@ def _precision(release: Release, served: Release) -> Check:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def gate_file(releases: Path, id_: str) -> Path:
+    """Where the verdict on a release is kept."""
+    return releases / GATES / f"{id_}.json"
+
+
+def keep(releases: Path, verdict: Verdict) -> Path:
+    """Keep a verdict; where."""
+    path = gate_file(releases, verdict.release)
+    path.parent.mkdir(exist_ok=True)
+    with new_file(path) as partial:
+        partial.write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return path

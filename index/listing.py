@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from index.gate import GATE, Verdict
+from index.gate import Verdict, gate_file
 from index.progress import console, figure, say
 from index.release import current_id, is_held, manifest_of, release_ids
 from index.space.errors import ArtefactError
@@ -89,15 +89,15 @@ def listed(releases: Path) -> Iterator[Listed]:
             created=manifest.created,
             model=manifest.model,
             works=manifest.works,
-            precision_at_5=_precision(folder),
+            precision_at_5=_precision(releases, id_),
             bytes=size,
             published=id_ == current,
             held=is_held(folder),
         )
 
 
-def _precision(folder: Path) -> float | None:
-    path = folder / GATE
+def _precision(releases: Path, id_: str) -> float | None:
+    path = gate_file(releases, id_)
     if not path.is_file():
         return None
     verdict = Verdict.model_validate_json(path.read_bytes())

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from index.release import Release, ReleaseManifest
 from index.space.encoder import PRECISION
 from index.space.errors import ArtefactError
-from index.space.model import Model
+from index.space.model import Model, load_model
 
 
 def is_match(model: Model, made: ReleaseManifest) -> bool:
     """Whether a release has the vectors that a model gives on this machine."""
     return made.model_digest == model.digest and made.precision == PRECISION
+
+
+def model_for(given: Path, made: ReleaseManifest) -> Path:
+    """The folder of the model that made a release: the one given, or one beside it, by its name.
+
+    So a service follows to a release of another model: both are taken together, or neither.
+    """
+    beside = given.parent / made.model
+    if _digest(given) != made.model_digest and _digest(beside) == made.model_digest:
+        return beside
+    return given
+
+
+def _digest(folder: Path) -> str | None:
+    try:
+        return load_model(folder, verify_files=False).digest
+    except ArtefactError:
+        return None
 
 
 def check_match(model: Model, release: Release) -> None:

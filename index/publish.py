@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from index.gate import GATE, Verdict, judge
+from index.gate import judge, keep
 from index.progress import say
 from index.release import ReleaseManifest, choose_release, current_id, open_release, switch
-from index.space.artefact import new_file
 from index.space.errors import ArtefactError, BadInput, Refused
 
 HISTORY = "history.jsonl"  # beside the releases: every switch, when, by whom and why
@@ -58,7 +57,7 @@ def publish(releases: Path, id_: str | None = None, force: str | None = None) ->
     Raises:
         BadInput: no such release, or none at all.
         ArtefactError: it is damaged; what was served before is served on.
-        Refused: by the gate; `gate.json` in the release says what failed.
+        Refused: by the gate; the file it names says what failed.
     """
     chosen = choose_release(releases, id_)
     with ExitStack() as opened:
@@ -75,11 +74,11 @@ def publish(releases: Path, id_: str | None = None, force: str | None = None) ->
             except ArtefactError as error:
                 say(f"warning: not compared with release {before}, which cannot be read: {error}")
         verdict = judge(release, served)
-    _keep(releases / chosen, verdict)
+    kept = keep(releases, verdict)
     if verdict.failed and force is None:
         raise Refused(
-            f"release {chosen} is kept and not published: {verdict.reasons()}; see "
-            f"{releases / chosen / GATE}; to publish it nevertheless: artkin publish {chosen} "
+            f"release {chosen} is kept and not published: {verdict.reasons()}; see {kept}; to "
+            f"publish it nevertheless: artkin publish {chosen} "
             f"--releases {shlex.quote(str(releases))} --force 'REASON'"
         )
     forced = {"forced": force, "refused": verdict.reasons()} if verdict.failed else {}
@@ -115,11 +114,6 @@ def history(releases: Path) -> list[dict[str, Any]]:
             except ValueError:
                 say(f"warning: {path} has a line that is no record, and is left out")
     return found
-
-
-def _keep(folder: Path, verdict: Verdict) -> None:
-    with new_file(folder / GATE) as partial:
-        partial.write_text(verdict.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _user() -> str:

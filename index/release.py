@@ -3,6 +3,8 @@
     releases/<id>/{index.faiss, catalogue.sqlite, thumbnails.sqlite, differences.jsonl,
                    manifest.json, manifest.sha256}
     releases/current -> <id>                  a relative link, replaced in one step
+    releases/gates/<id>.json                  what the gate said of it (`gate.py`)
+    releases/history.jsonl                    every switch (`publish.py`)
     releases/.lock                            held while releases are written or removed
 
 A release never changes; a takedown puts another in its place (`takedown.py`). Opening one checks

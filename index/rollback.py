@@ -47,7 +47,8 @@ def roll_back(releases: Path, id_: str | None = None) -> ReleaseManifest:
 def _before(releases: Path) -> str:
     ids, current = release_ids(releases), current_id(releases)
     for line in reversed(history(releases)):
-        if line["release"] == current and line["before"] in ids:
+        is_way_here = line["release"] == current and not line.get("rolled_back")
+        if is_way_here and line["before"] in ids:
             return str(line["before"])
     earlier = [one for one in ids if current is not None and one < current]
     if not earlier:

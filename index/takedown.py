@@ -24,6 +24,7 @@ import numpy as np
 
 from index.catalogue import Catalogue, Entry, write_catalogue
 from index.changes import CHANGES, Changes, read_changes
+from index.gate import gate_file
 from index.progress import say
 from index.publish import switch_to
 from index.release import (
@@ -140,6 +141,8 @@ def _replace(releases: Path, id_: str, gone: Collection[str]) -> None:
         new = f"{id_.partition('-')[0]}-{stem}-{int(number or 0) + 1}"
         with new_folder(releases / new) as folder:
             _write(folder, new, release, kept, gone)
+    if (verdict := gate_file(releases, id_)).is_file():
+        verdict.rename(gate_file(releases, new))
     if current_id(releases) == id_:
         switch_to(releases, new, taken_down=True)
     remove_release(releases / id_)

@@ -135,13 +135,18 @@ class Model:
         return frozenset((self.folder / SEEN_WORKS).read_text(encoding="ascii").split())
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path, verify_files: bool = True) -> Model:
     """Open a model folder, every digest checked.
+
+    Args:
+        verify_files: not to be left out for a model that is to be run.
 
     Raises:
         ArtefactError: not a model, another format or preprocessing, or a changed file.
     """
-    manifest = read_manifest(folder, ModelManifest, "model", "artkin export RUN --to MODEL")
+    manifest = read_manifest(
+        folder, ModelManifest, "model", "artkin export RUN --to MODEL", verify_files
+    )
     if manifest.preprocessing.version != preprocessing.VERSION:
         raise ArtefactError(
             f"{folder} was trained on pixels of preprocessing version "

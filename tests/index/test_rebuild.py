@@ -1,4 +1,4 @@
-"""`artkin rebuild`: what changed is embedded, nothing else; stopped, it goes on; never two at once."""
+"""`artkin rebuild`: what changed is embedded, nothing else; stopped, it goes on; one at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import artkin
-from index.gate import GATE
+from index.gate import gate_file
 from index.release import DIFFERENCES, current_release, open_release, release_ids, writing
 from index.space.artefact import MANIFEST, sha256_of
 from tests.conftest import Painter, paint
@@ -299,7 +299,7 @@ def test_a_collection_that_shrinks_too_much_is_refused_and_can_be_forced(job: Jo
     assert "works: at most 10% fewer works than in the release served; before 30, now 20" in job.err
     assert f"artkin publish {candidate} --releases {job.releases} --force 'REASON'" in job.err
     assert current_release(job.releases).name == served
-    verdict = json.loads((job.releases / candidate / GATE).read_text())
+    verdict = json.loads(gate_file(job.releases, candidate).read_text())
     failed = [check for check in verdict["checks"] if not check["passed"]]
     assert [(c["name"], c["before"], c["after"]) for c in failed] == [("works", 30, 20)]
     # The next night it is the same release that is refused.
@@ -345,6 +345,7 @@ def test_rollback_goes_to_what_was_served_before(job: Job) -> None:
     second = current_release(job.releases).name
     assert job.artkin("rollback", *place) == 0
     assert current_release(job.releases).name == first
+    assert job.artkin("rollback", *place) == 2  # not to and fro
     assert job.artkin("rollback", second, *place) == 0
     assert current_release(job.releases).name == second
     assert job.artkin("releases", *place, "--json") == 0

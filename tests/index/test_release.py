@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import artkin
-from index.gate import GATE
 from index.release import (
     CATALOGUE,
     CURRENT,
@@ -58,7 +57,7 @@ def test_a_release_says_what_it_is(published: Path) -> None:
     assert release.manifest.precision == "f32"
     assert release.manifest.dimension == release.vectors.dimension == 16
     assert {path.name for path in folder.iterdir()} == {
-        *(INDEX, CATALOGUE, THUMBNAILS, DIFFERENCES, GATE),
+        *(INDEX, CATALOGUE, THUMBNAILS, DIFFERENCES),
         *("manifest.json", "manifest.sha256"),
     }
     release.close()
