@@ -1,6 +1,6 @@
 """The service, in reading order: what it holds, what guards it, what it answers.
 
-request -> limits (id, headers) -> trace, log, metrics -> access (keys, rate) -> limits (size)
+request -> limits (id, headers) -> trace, time -> access (keys, rate) -> limits (size)
         -> routes -> gate -> serving -> searching -> answers
 """
 
@@ -21,14 +21,13 @@ from app.following import Follower
 from app.gate import Gate, cores
 from app.jobs import CHANGES, Jobs
 from app.limits import BodyLimit, Envelope
-from app.log import Logged
-from app.metrics import Measured
 from app.problems import RESPONSES, add_handlers
 from app.routes import admin, health, items, search
 from app.routes.page import add_pages
 from app.routes.parts import refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
+from app.timed import Timed
 from app.tracing import Traced
 from index.changes import Changes
 from index.space.errors import BadInput
@@ -80,7 +79,7 @@ def create_app(
     limited = BodyLimit(app, settings.max_body_bytes)
     audit = settings.state / "audit.jsonl" if admin_keys else None
     allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)
-    return Envelope(Traced(Logged(Measured(allowed))))
+    return Envelope(Traced(Timed(allowed)))
 
 
 def _refuse_contradictions(settings: Settings, admin: Keys | None, search: Keys | None) -> None:
