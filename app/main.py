@@ -23,7 +23,7 @@ from app.jobs import CHANGES, Jobs
 from app.limits import BodyLimit, Envelope
 from app.problems import RESPONSES, add_handlers
 from app.proxied import Below, Rooted
-from app.routes import admin, health, items, search
+from app.routes import admin, health, items, jobs, search
 from app.routes.page import add_pages
 from app.routes.parts import refuse_repeated
 from app.serving import Serving
@@ -73,7 +73,7 @@ def create_app(
         settings.state, settings.model, settings.releases, settings.collection, stopping
     )
     add_handlers(app)
-    for routes in (search, items, admin, health):
+    for routes in (search, items, admin, jobs, health):
         app.include_router(routes.router)
     add_pages(app)
     add_examples(app)
