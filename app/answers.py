@@ -144,7 +144,8 @@ class FacetCounts(BaseModel):
 
     Args:
         distinct: how many values it has in all.
-        values: the most frequent first.
+        values: the most frequent first; of `date` decades or, where those are more than asked for,
+            centuries, in the order of time, a work of several years in each.
     """
 
     field: str

@@ -72,6 +72,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "facets": [
             {"field": "class", "distinct": 8, "values": [{"value": "1870s", "works": 37}]},
             {
+                "field": "date",
+                "distinct": 9,
+                "values": [{"value": "1870..1879", "works": 41}],
+            },
+            {
                 "field": "medium",
                 "distinct": 9,
                 "values": [{"value": "Oil on canvas", "works": 151}],

@@ -184,7 +184,12 @@ class FacetOptions(Filtered):
         limit: values of a field.
     """
 
-    limit: int = Field(default=20, ge=1, le=MOST, description="Values of a field")
+    limit: int = Field(
+        default=20,
+        ge=1,
+        le=MOST,
+        description="Values of a field; of `date` decades where they are no more, else centuries",
+    )
 
 
 class Rollback(NoOptions):
