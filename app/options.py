@@ -83,7 +83,7 @@ class SearchOptions(Filtered):
     exclude_same_artist: bool = Field(
         default=False,
         description="Leave out works by the artist of the work asked about, or of those that an "
-        "uploaded picture is a copy of",
+        "uploaded picture is a copy of; with `box` the region, or else the whole picture",
     )
 
 
