@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from app.proxied import link
 from index.catalogue import Entry
 from index.confidence import Confidence
 from index.space.model import CopyRule, Part
@@ -143,7 +144,8 @@ class FacetCounts(BaseModel):
 
     Args:
         distinct: how many values it has in all.
-        values: the most frequent first.
+        values: the most frequent first; of `date` decades or, where those are more than asked for,
+            centuries, in the order of time, a work of several years in each.
     """
 
     field: str
@@ -270,7 +272,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         "title": entry.title,
         "artist": entry.metadata.get("artist"),
         "date": entry.metadata.get("date"),
-        "thumbnail": f"/v1/items/{quote(entry.id, safe='')}/thumbnail",
+        "thumbnail": link(f"/v1/items/{quote(entry.id, safe='')}/thumbnail"),
         "greyscale": entry.greyscale,
         "metadata": {k: v for k, v in entry.metadata.items() if k not in _NAMED},
     }

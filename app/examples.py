@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -31,7 +32,7 @@ _PROBLEM = {
     "detail": "must be one of JPEG, PNG, WEBP, told by content; received no known picture format",
     "request_id": "5a8de05e2f6e4dd0a31b1a3b8a0c6a51",
 }
-_JOB = {
+_JOB: dict[str, Any] = {
     "id": "0b0f5c0c7f6c4f7e8f0a1d2c3b4a5968",
     "kind": "evaluation",
     "status": "running",
@@ -41,6 +42,17 @@ _JOB = {
     "progress": {"step": "looking at pictures", "done": 120, "total": 267},
     "result": None,
     "error": None,
+}
+_JOBS: dict[str, dict[str, Any]] = {
+    "/v1/admin/evaluations": _JOB,
+    "/v1/admin/rebuilds": {
+        **_JOB,
+        "kind": "rebuild",
+        "status": "done",
+        "finished": "2026-11-25T03:24:10+00:00",
+        "progress": None,
+        "result": {"release": "20261125T032001Z-9c02"},
+    },
 }
 _RELEASE = {
     "id": "20261125T031500Z-3fa9",
@@ -59,6 +71,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         **_VERSIONS,
         "facets": [
             {"field": "class", "distinct": 8, "values": [{"value": "1870s", "works": 37}]},
+            {
+                "field": "date",
+                "distinct": 9,
+                "values": [{"value": "1870..1879", "works": 41}],
+            },
             {
                 "field": "medium",
                 "distinct": 9,
@@ -99,7 +116,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "Ready": {**_VERSIONS, "status": "ready", "works": 267},
     "Job": _JOB,
-    "JobList": {"total": 1, "jobs": [_JOB]},
+    "JobList": {"total": 2, "jobs": list(_JOBS.values())},
     "Releases": {"releases": [_RELEASE]},
     "ProblemDocument": _PROBLEM,
 }
@@ -114,7 +131,25 @@ def add_examples(app: FastAPI) -> None:
             for name, example in EXAMPLES.items():
                 if name in document["components"]["schemas"]:
                     document["components"]["schemas"][name]["examples"] = [example]
+            _show_jobs(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _show_jobs(document: dict[str, Any]) -> None:
+    """Evaluations and rebuilds are of one type, and each call shows its own."""
+    for path, calls in document["paths"].items():
+        for folder, job in _JOBS.items():
+            if path.startswith(folder):
+                for call in calls.values():
+                    _show_job(call["responses"], job)
+
+
+def _show_job(answers: dict[str, Any], job: dict[str, Any]) -> None:
+    event = f"event: {job['status']}\ndata: {json.dumps(job)}\n\n"
+    shown = {"application/json": job, "text/event-stream": event}
+    for status in ("200", "202"):
+        for kind, content in answers.get(status, {}).get("content", {}).items():
+            content["example"] = shown[kind]

@@ -1,7 +1,7 @@
 """The service, in reading order: what it holds, what guards it, what it answers.
 
-request -> limits (id, headers) -> trace, log, metrics -> access (keys, rate) -> limits (size)
-        -> routes -> gate -> serving -> searching -> answers
+request -> limits (id, headers) -> proxied (path) -> trace, time -> access (keys, rate)
+        -> limits (size) -> routes -> gate -> serving -> searching -> answers
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from app.following import Follower
 from app.gate import Gate, cores
 from app.jobs import Jobs
 from app.limits import BodyLimit, Envelope
-from app.log import Logged
-from app.metrics import Measured
 from app.problems import RESPONSES, add_handlers
-from app.routes import admin, health, items, search
+from app.proxied import Below, Rooted
+from app.routes import admin, health, items, jobs, search
 from app.routes.page import add_pages
 from app.routes.parts import refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
+from app.timed import Timed
 from app.tracing import Traced
 from index.changes import CHANGES
 from index.space.errors import BadInput
@@ -72,14 +72,16 @@ def create_app(
         settings.state, app.state.follower.model, settings.releases, settings.collection, stopping
     )
     add_handlers(app)
-    for routes in (search, items, admin, health):
+    for routes in (search, items, admin, jobs, health):
         app.include_router(routes.router)
     add_pages(app)
     add_examples(app)
-    limited = BodyLimit(app, settings.max_body_bytes)
+    root = settings.root_path
+    limited = BodyLimit(Rooted(app, root) if root else app, settings.max_body_bytes)
     audit = settings.state / "audit.jsonl" if admin_keys else None
     allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)
-    return Envelope(Traced(Logged(Measured(allowed))))
+    guarded = Traced(Timed(allowed))
+    return Envelope(Below(guarded, root) if root else guarded)
 
 
 def _refuse_contradictions(settings: Settings, admin: Keys | None, search: Keys | None) -> None:

@@ -1,6 +1,6 @@
 """What Prometheus reads at /metrics.
 
-Stages of a search are timed where they happen; the rest is counted at the app's edge. Paths are
+Stages of a search are timed where they happen; requests at the app's edge (`timed.py`). Paths are
 the routes' own patterns, so that ids and what people type are no labels.
 """
 
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import perf_counter
 
 from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.answers import Neighbours
 
@@ -42,7 +40,7 @@ nothing_alike = Counter(
 )
 serving = Info("artkin_serving", "The release and the model served", registry=REGISTRY)
 works = Gauge("artkin_works", "Works that can be found", registry=REGISTRY)
-_requests = Histogram(
+requests = Histogram(
     "artkin_request_seconds",
     "Time to the end of the answer",
     ["method", "path", "status"],
@@ -69,34 +67,3 @@ def note_nearest(found: Neighbours) -> None:
         nearest.observe(found.results[0].score)
     if found.nothing_alike:
         nothing_alike.inc()
-
-
-class Measured:
-    """Times each request; inside `limits.Envelope`, outside of whatever refuses."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        start, status = perf_counter(), 500
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            return await self._app(scope, receive, send_and_note)
-        finally:
-            seconds = perf_counter() - start
-            _requests.labels(scope["method"], pattern_of(scope), status).observe(seconds)
-
-
-def pattern_of(scope: Scope) -> str:
-    """The route's pattern, `/v1/items/{id}`; "-" where none was reached."""
-    route = scope.get("route")
-    return getattr(route, "path", "-")

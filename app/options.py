@@ -83,7 +83,7 @@ class SearchOptions(Filtered):
     exclude_same_artist: bool = Field(
         default=False,
         description="Leave out works by the artist of the work asked about, or of those that an "
-        "uploaded picture is a copy of",
+        "uploaded picture is a copy of; with `box` the region, or else the whole picture",
     )
 
 
@@ -184,7 +184,12 @@ class FacetOptions(Filtered):
         limit: values of a field.
     """
 
-    limit: int = Field(default=20, ge=1, le=MOST, description="Values of a field")
+    limit: int = Field(
+        default=20,
+        ge=1,
+        le=MOST,
+        description="Values of a field; of `date` decades where they are no more, else centuries",
+    )
 
 
 class Rollback(NoOptions):

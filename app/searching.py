@@ -29,6 +29,7 @@ class Question:
         pictures: vectors of the pictures whose copies are to be named.
         like, unlike: works of the collection that ask; they are no answers.
         is_one_picture: what confidence was learnt for.
+        whole: the picture that a region which asks was taken from, where its artist matters.
     """
 
     query: Vector
@@ -36,6 +37,7 @@ class Question:
     like: list[Entry] = field(default_factory=list)
     unlike: list[Entry] = field(default_factory=list)
     is_one_picture: bool = True
+    whole: Vector | None = None
 
 
 def answer(
@@ -48,12 +50,12 @@ def answer(
     """
     terms = parse_filter(options.filter)
     among = _Among(release, terms, question)
-    copies = _copies(among, model, question)
+    copies = _copies(among, model, question.pictures)
     nothing_alike = _nothing_alike(release, model, question, bool(terms), bool(copies))
     if options.exclude_same_artist:
-        terms += _other_artists(release, question, copies)
+        terms += _other_artists(_known(release, model, question))
         among = _Among(release, terms, question)
-        copies = _copies(among, model, question)
+        copies = _copies(among, model, question.pictures)
     query = balanced(question.query, model, options.style)
     end = options.offset + options.k
     rows = [*copies, *_alike(among, query, copies, end, options.diversity)][options.offset : end]
@@ -108,7 +110,7 @@ class _Among:
         return scores[0][kept][:k], rows[0][kept][:k]
 
 
-def _copies(among: _Among, model: ModelManifest, question: Question) -> list[int]:
+def _copies(among: _Among, model: ModelManifest, pictures: list[Vector]) -> list[int]:
     """Rows of the works of which a picture that asks is another picture, nearest first.
 
     Only the part that knows the work asks: the query's other numbers are zero, so that the index
@@ -118,7 +120,7 @@ def _copies(among: _Among, model: ModelManifest, question: Question) -> list[int
         return []
     columns = model.columns(model.copies.part)
     found: dict[int, float] = {}
-    for picture in question.pictures:
+    for picture in pictures:
         asking = np.zeros_like(picture)
         asking[columns] = picture[columns]
         scores, rows = among.search(asking, MOST_COPIES)
@@ -130,10 +132,20 @@ def _copies(among: _Among, model: ModelManifest, question: Question) -> list[int
     return sorted(found, key=lambda row: -found[row])
 
 
-def _other_artists(release: Release, question: Question, copies: list[int]) -> list[Term]:
-    """The condition that leaves out the artists of the works asked about, or of those that an
-    uploaded picture is a copy of, where they are known."""
-    known = question.like or release.catalogue.by_rows(copies)
+def _known(release: Release, model: ModelManifest, question: Question) -> list[Entry]:
+    """The works asked about, or those that the uploaded pictures are copies of, whatever a filter
+    lets through. A region that is a copy of nothing counts as the picture it was taken from."""
+    if question.like:
+        return question.like
+    everything = _Among(release, [], question)
+    copies = _copies(everything, model, question.pictures)
+    if not copies and question.whole is not None:
+        copies = _copies(everything, model, [question.whole])
+    return release.catalogue.by_rows(copies)
+
+
+def _other_artists(known: list[Entry]) -> list[Term]:
+    """The condition that leaves out the artists of works, where they are known."""
     artists = {
         facet_value("artist", entry.metadata["artist"])
         for entry in known
@@ -183,7 +195,7 @@ def _nothing_alike(
     if learnt is None or not question.is_one_picture:
         return None
     everything = _Among(release, [], question)
-    if has_copies or (is_filtered and _copies(everything, model, question)):
+    if has_copies or (is_filtered and _copies(everything, model, question.pictures)):
         return False
     if learnt.threshold is None:
         return None

@@ -43,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--collection", type=Path, metavar="DIR", help="what a rebuild over HTTP indexes"
     )
+    parser.add_argument(
+        "--trusted-proxies",
+        metavar="ADDRESSES",
+        help="addresses or networks whose X-Forwarded-For is believed; default: none",
+    )
+    parser.add_argument(
+        "--root-path", metavar="PATH", help="where a proxy shows the service: /art; default: /"
+    )
     parser.add_argument("--log", choices=["text", "json"], help="default: text")
 
 
@@ -77,6 +85,9 @@ def main(options: argparse.Namespace) -> None:
         access_log=False,
         server_header=False,
         ws="none",
+        # uvicorn's own default believes whoever asks from this machine, and a variable of its own.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies.split(","),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     try:

@@ -1,22 +1,16 @@
 """The release being served with the model that made it: one object, taken once a request.
 
-Works added and deleted while it is served are changed in memory, under a lock; its files stay as
-they are.
-
 Threads: OpenVINO has all cores for one picture at a time, FAISS one a search, decoding is done in
 other processes (`decoding.py`), and `gate.py` limits how many requests do any of it at once.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import weakref
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from fasteners import ReaderWriterLock
 
 from app import metrics
 from app.answers import (
@@ -34,6 +28,7 @@ from app.answers import (
     describe,
 )
 from app.decoding import Decoder
+from app.live import LiveRelease
 from app.options import (
     Boxed,
     Examples,
@@ -47,22 +42,15 @@ from app.problems import Problem
 from app.ranking import Vector, combined
 from app.searching import Question, answer
 from index.catalogue import Entry
-from index.changes import Change, read_changes
-from index.collection import Work as Added
-from index.embedding import entry_of
 from index.filters import parse_filter
 from index.match import check_match
-from index.reading import read_picture
 from index.release import Release, open_release
-from index.space.artefact import sha256_of
 from index.space.encoder import Encoder
 from index.space.errors import BadInput, ImageRejected
 from index.space.model import Model, load_model
-from index.thumbnails import make_thumbnail
 from index.vectors import Floats
 
 Answered: TypeAlias = Neighbours | ImageRejected
-_log = logging.getLogger(__name__)
 
 
 class Serving:
@@ -76,56 +64,12 @@ class Serving:
         self.release = release
         self.encoder = encoder
         self.decoder = decoder
-        self._changed = 0  # number of the last change applied
-        self._next_row = release.manifest.works
-        # Searching from several threads is safe, changing the index meanwhile is not.
-        self._lock = ReaderWriterLock()
-        self._catching_up = threading.Lock()
+        self._live = LiveRelease(release, encoder)
 
     def catch_up(self, changes: Path) -> None:
         """Apply the changes of a folder that came since the last call; a work that cannot be used
         is logged."""
-        with self._catching_up:
-            for change in read_changes(changes, self._changed):
-                self._apply(change)
-                self._changed = change.number
-
-    def _apply(self, change: Change) -> None:
-        if change.kind == "allowed":
-            return  # the next rebuild has it again
-        work = change.work()
-        if work is not None and self._has(work):
-            return  # a rebuild has it already
-        added = None
-        if work is not None:
-            try:
-                added = self._prepare(work)
-            except ImageRejected as error:
-                _log.error("the work %r that was added cannot be used: %s", work.id, error)
-        with self._lock.write_lock():
-            before = self.release.catalogue.by_id(change.id)
-            if before is not None:
-                self.release.vectors.delete(np.asarray([before.row], np.int64))
-                self.release.catalogue.delete(before.row)
-            if added is not None:
-                entry, vector, thumbnail = added
-                self.release.vectors.add(vector, np.asarray([entry.row], np.int64))
-                self.release.catalogue.insert(entry)
-                self.release.thumbnails.insert(entry.row, thumbnail)
-                self._next_row += 1
-        metrics.works.set(len(self.release.vectors))
-
-    def _has(self, added: Added) -> bool:
-        entry = self.release.catalogue.by_id(added.id)
-        if entry is None or (entry.label, entry.metadata) != (added.label, added.metadata):
-            return False
-        return added.path.is_file() and entry.sha256 == sha256_of(added.path)
-
-    def _prepare(self, added: Added) -> tuple[Entry, Floats, bytes]:
-        model = self.encoder.model
-        picture, pixels, image = read_picture(added.path, model.manifest.preprocessing)
-        entry = entry_of(self._next_row, added, picture, picture.sha256 in model.seen_works())
-        return entry, self.encoder.encode(pixels[np.newaxis]), make_thumbnail(image)
+        self._live.catch_up(changes)
 
     def try_picture(self, picture: bytes) -> None:
         """See whether a picture can be added.
@@ -143,7 +87,9 @@ class Serving:
             BadInput: the filter or the balance cannot.
         """
         vector = self._embed(picture, options)
-        found = self._answer(Question(vector, [vector]), options)
+        is_part = options.box is not None and options.exclude_same_artist
+        whole = self._embed(picture) if is_part else None
+        found = self._answer(Question(vector, [vector], whole=whole), options)
         if options.offset == 0 and not options.filter:
             metrics.note_nearest(found)
         return found
@@ -155,7 +101,7 @@ class Serving:
             Problem: 404 `no-such-item`.
             BadInput: the filter or the balance cannot be used.
         """
-        with self._lock.read_lock():
+        with self._live.lock.read_lock():
             entry = self.entry(id_)
             vector = self._vectors([entry])[0]
             return self._answer(Question(vector, [vector], [entry]), options)
@@ -177,7 +123,7 @@ class Serving:
             )
             raise Problem(422, "no-example", detail)
         wanted, unwanted = [[self._embed(one) for one in some] for some in (positive, negative)]
-        with self._lock.read_lock():
+        with self._live.lock.read_lock():
             like = [self.entry(id_) for id_ in options.positive_id]
             unlike = [self.entry(id_) for id_ in options.negative_id]
             wanted += list(self._vectors(like))
@@ -280,7 +226,7 @@ class Serving:
         Raises:
             Problem: 404 `no-such-item`.
         """
-        with self._lock.read_lock():
+        with self._live.lock.read_lock():
             return self.release.thumbnail(self.entry(id_))
 
     def entry(self, id_: str) -> Entry:
@@ -297,7 +243,7 @@ class Serving:
 
     def versions(self) -> dict[str, Any]:
         """The fields of `Versions`."""
-        changed = f"+{self._changed}" if self._changed else ""
+        changed = f"+{self._live.changed}" if self._live.changed else ""
         return {
             "index_version": f"{self.release.id}{changed}",
             "model_version": self.encoder.model.version,
@@ -321,7 +267,7 @@ class Serving:
                 f"style shifts the balance of two parts; the model {model.version} has one; "
                 f"received style={options.style:g}; leave it out"
             )
-        with self._lock.read_lock(), metrics.stage("search"):
+        with self._live.lock.read_lock(), metrics.stage("search"):
             found = answer(self.release, model.manifest, question, options)
         return Neighbours(**found, **self.versions())
 

@@ -6,15 +6,19 @@ A name that is not a setting fails: a misspelt ARTKIN_ADMIN_KEY_FILE would other
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from index.space.errors import BadInput
 
 PREFIX = "ARTKIN_"
+# Where the service's own paths begin: below one of them it could not tell what a proxy passes on.
+_OWN = ("v1", "static", "docs", "openapi.json", "healthz", "readyz", "metrics")
 
 
 class Settings(BaseSettings):
@@ -33,6 +37,9 @@ class Settings(BaseSettings):
             is no limit.
         state: folder of what the service itself must remember: jobs, the record of admin calls.
         collection: what a rebuild indexes; without it there are no rebuilds.
+        trusted_proxies: addresses and networks, parted by commas, whose X-Forwarded-For is
+            believed: its last address that is none of them is who asks.
+        root_path: `/art`, where a proxy shows the service there, whether it passes that on or not.
         log: for people or as one JSON object a line.
         max_body_bytes: of one request; of one with several pictures, four times as many.
     """
@@ -50,8 +57,28 @@ class Settings(BaseSettings):
     per_minute: int | None = Field(default=None, ge=1)
     state: Path = Path("state")
     collection: Path | None = None
+    trusted_proxies: str = ""
+    root_path: str = ""
     log: Literal["text", "json"] = "text"
     max_body_bytes: int = Field(default=10 * 2**20, ge=2**10, le=2**28)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        networks = [ip_network(one.strip()) for one in text.split(",") if one.strip()]
+        if not all(network.prefixlen for network in networks):
+            raise ValueError("a network of all addresses would let everybody name their own")
+        return ",".join(map(str, networks))
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, path: str) -> str:
+        root = path.rstrip("/")
+        if root and not re.fullmatch(r"(/[\w~-][\w.~-]*)+", root, re.ASCII):
+            raise ValueError("must be a path like /art, of letters, digits, and . _ ~ -")
+        if root.split("/")[1:2] and root.split("/")[1] in _OWN:
+            raise ValueError(f"must not begin like a path of the service ({', '.join(_OWN)})")
+        return root
 
 
 def read_settings(flags: dict[str, Any]) -> Settings:
@@ -68,7 +95,8 @@ def read_settings(flags: dict[str, Any]) -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise BadInput(
-            f"{name} (--{name.replace('_', '-')} or {PREFIX}{name.upper()}): {first['msg']}; "
+            f"{name} (--{name.replace('_', '-')} or {PREFIX}{name.upper()}): "
+            f"{first['msg'].removeprefix('Value error, ')}; "
             f"received {first['input']!r}"
         ) from error
 

@@ -13,7 +13,7 @@ from opentelemetry.propagate import extract
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.metrics import pattern_of
+from app.timed import pattern_of
 from index.space.errors import BadInput
 
 ASKED_FOR = "OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -18,6 +18,7 @@ from app.metrics import stage
 from app.problems import Problem
 
 FIELD = "image"
+_PICTURE = "seascape"
 # Fields with the number of files that each may hold.
 Fields: TypeAlias = Mapping[str, int]
 ONE: Fields = {FIELD: 1}
@@ -34,11 +35,20 @@ def request_body(fields: Fields, raw: bool = False, required: bool = True) -> di
     file = {"type": "string", "format": "binary"}
     several = {name: {"type": "array", "items": file, "maxItems": n} for name, n in fields.items()}
     properties = {FIELD: file} if fields == ONE else several
+    form = {name: _PICTURE if fields == ONE else [_PICTURE] for name in fields}
+    flags = " ".join(f"-F {name}=@{_PICTURE}" for name in fields)
     needed = {"required": [FIELD]} if FIELD in fields else {}
     schema = {"type": "object", **needed, "properties": properties}
-    kinds = ("image/jpeg", "image/png", "image/webp") if raw else ()
-    content = {"multipart/form-data": {"schema": schema}, **{k: {"schema": file} for k in kinds}}
+    content = {"multipart/form-data": {"schema": schema, "examples": _example(form, flags)}}
+    for kind in ("image/jpeg", "image/png", "image/webp") if raw else ():
+        flags = f"-H 'Content-Type: {kind}' --data-binary @{_PICTURE}"
+        content[kind] = {"schema": file, "examples": _example(_PICTURE, flags)}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def _example(value: Any, flags: str) -> dict[str, Any]:
+    """JSON holds no picture: its file's name stands for it, and curl says how it is sent."""
+    return {"curl": {"summary": f"curl {flags} URL", "value": value}}
 
 
 async def read_picture(request: Request) -> bytes:

@@ -12,7 +12,6 @@ the first row, paired by work, with its 95 % interval; `real` says whether it ma
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -30,6 +29,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from benchmarks import command
 from benchmarks import style_losses as losses
 from benchmarks.paintings import WIKIART
 from benchmarks.style_losses import RECIPE, Loss
@@ -136,8 +136,8 @@ ROWS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Train every row that the result lacks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser = command.Command(__doc__)
+    parser.add_argument("data", type=command.folder)
     options = parser.parse_args()
     bench = Bench(options.data, Path("runs/ablation"))
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
@@ -522,4 +522,4 @@ def _joined(style: Floats, work: Floats, share: float) -> Floats:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

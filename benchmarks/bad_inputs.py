@@ -8,15 +8,14 @@ replaced, time to a refusal, the most memory that service and decoders held toge
 
 from __future__ import annotations
 
-import argparse
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 
+from benchmarks import command
 from benchmarks.robust import milliseconds, resident, service, write
 from tests.bad_pictures import accepted, rejected
 
@@ -26,9 +25,9 @@ SENDERS = 4
 
 def main() -> None:
     """Send, count, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("releases", type=Path)
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    parser.add_argument("releases", type=command.releases)
     options = parser.parse_args()
     uploads = [data for data, _ in rejected().values()] + list(accepted().values())
     refusals: list[float] = []
@@ -72,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

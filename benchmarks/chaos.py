@@ -10,7 +10,6 @@ each answer must come from one release and never from one before that of the ans
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks import command
 from benchmarks.robust import milliseconds, service, write
 from index.build import build
 from index.publish import publish
@@ -49,11 +49,11 @@ while True:
 
 def main() -> None:
     """Break things, count, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("collection", type=Path)
-    parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--swaps", type=int, default=200)
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    parser.add_argument("collection", type=command.folder)
+    parser.add_argument("--kills", type=command.count, default=500)
+    parser.add_argument("--swaps", type=command.count, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         releases = Path(folder) / "releases"
@@ -66,9 +66,9 @@ def main() -> None:
             "damage": damage(releases, Path(folder) / "damaged"),
             "swaps": swaps(options.model, releases, options.swaps),
         }
-    command = f"python -m benchmarks.chaos {options.model} {options.collection}"
+    called = f"python -m benchmarks.chaos {options.model} {options.collection}"
     counts = f"--kills {options.kills} --swaps {options.swaps}"
-    write("chaos", f"{command} {counts}", result)
+    write("chaos", f"{called} {counts}", result)
 
 
 def kills(releases: Path, times: int) -> dict[str, Any]:
@@ -175,4 +175,4 @@ def _ask(
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

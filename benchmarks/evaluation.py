@@ -9,6 +9,7 @@ measurement runs in a process of its own, so that its peak memory is its own.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks import command
 from index.catalogue import Catalogue, Entry, write_catalogue
 from index.evaluation import evaluate_release
 from index.protocols import embeddings_of, labels_of
@@ -49,13 +51,16 @@ RESULT = Path(__file__).parent / "results" / "evaluation.json"
 
 def main() -> None:
     """Make the release, measure in another process, write the result."""
-    if len(sys.argv) == 2:
-        print(json.dumps(measure(Path(sys.argv[1]))))
+    parser = command.Command(__doc__)
+    parser.add_argument("release", nargs="?", type=command.folder, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.release:
+        print(json.dumps(measure(options.release)))
         return
     with tempfile.TemporaryDirectory() as folder:
         release = make_release(Path(folder))
-        command = [sys.executable, __file__, str(release)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        called = [sys.executable, "-m", "benchmarks.evaluation", str(release)]
+        done = subprocess.run(called, check=True, capture_output=True, text=True)
     result = {
         "command": "python -m benchmarks.evaluation",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -140,4 +145,4 @@ def _peak_mb() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

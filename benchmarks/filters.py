@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import command
 from index.catalogue import Catalogue, Entry, write_catalogue
 from index.filters import parse_filter
 from index.vectors import FaissVectors, Floats
@@ -30,6 +31,7 @@ KEEPING = (10, 100, 1000, 10_000, 50_000)
 
 def main() -> None:
     """Build, search, write the result."""
+    command.Command(__doc__).parse_args()
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(WORKS, DIMENSION)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -94,4 +96,4 @@ def _row(
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -8,7 +8,6 @@ the input is kept beside the result. Writes `benchmarks/results/fuzz.json`.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -16,12 +15,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    sys.exit("error: fuzzing needs atheris; run `pip install 'atheris>=3'`")
 
 with atheris.instrument_imports(include=["index", "PIL"]):
     from index.space.errors import ImageRejected
     from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, decode, to_pixels
 
+from benchmarks import command
 from benchmarks.robust import write
 from tests.bad_pictures import accepted, rejected
 
@@ -31,8 +34,8 @@ LONGEST = 2**16  # bytes of an input: larger ones only make it slower
 
 def main() -> None:
     """Fuzz, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10)
+    parser = command.Command(__doc__)
+    parser.add_argument("--minutes", type=command.minutes, default=10)
     options = parser.parse_args()
     corpus = tempfile.mkdtemp()
     begun = time.monotonic()
@@ -73,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -10,14 +10,13 @@ checks in milliseconds.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx
 
+from benchmarks import command
 from benchmarks.robust import milliseconds, service, write
 
 SECONDS = 20.0
@@ -26,10 +25,10 @@ LOADS = (0.5, 1.0, 2.0, 5.0)
 
 def main() -> None:
     """Measure, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("releases", type=Path)
-    parser.add_argument("picture", type=Path)
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    parser.add_argument("releases", type=command.releases)
+    parser.add_argument("picture", type=command.file)
     options = parser.parse_args()
     picture = options.picture.read_bytes()
     with service(options.model, options.releases) as running:
@@ -97,4 +96,4 @@ async def _at(client: httpx.AsyncClient, picture: bytes, rate: float) -> dict[st
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

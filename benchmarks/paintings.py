@@ -15,7 +15,6 @@ other. Interrupted, the same command goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -25,13 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import command
 from index.space.metrics import evaluate
 from index.space.model import Part
 from training.dataset import load_dataset
 from training.export import load_served
 from training.inference import compiled
 from training.network import parts_of
-from training.presets import load_preset
+from training.presets import PRESETS, load_preset
 from training.same_work import same_work
 from training.train import train
 
@@ -43,10 +43,10 @@ WIKIART = (
 
 def main() -> None:
     """Train, measure, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("preset")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = command.Command(__doc__)
+    parser.add_argument("preset", choices=PRESETS)
+    parser.add_argument("data", type=command.folder)
+    parser.add_argument("--seeds", type=command.count, default=1)
     options = parser.parse_args()
     runs = [_run(options.preset, options.data, seed) for seed in range(options.seeds)]
     many = f" --seeds {options.seeds}" if options.seeds > 1 else ""
@@ -134,4 +134,4 @@ def _measures(
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

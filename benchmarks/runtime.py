@@ -8,7 +8,6 @@ median and the quartiles of the rounds' ratios, and the largest difference of th
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import training  # noqa: F401  quietly imports TensorFlow
+from benchmarks import command
 from index.space.encoder import Encoder
 from index.space.model import OUTPUT, SAVED_MODEL, load_model
 
@@ -29,11 +29,11 @@ ROUNDS, PICTURES = 30, 32
 
 def main() -> None:
     """Measure and write the result."""
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    options = parser.parse_args()
     import tensorflow as tf  # noqa: PLC0415
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    options = parser.parse_args()
     model = load_model(options.model)
     signature = tf.saved_model.load(str(model.folder / SAVED_MODEL)).signatures["serving_default"]
     spec = model.manifest.preprocessing
@@ -87,4 +87,4 @@ def seconds(embed: Callable[..., Any], pixels: NDArray[np.uint8], size: int) -> 
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -8,13 +8,12 @@ status, a type and a form that the document names.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
+from benchmarks import command
 from benchmarks.robust import service, write
 
 KEY = "a-key-of-the-schema-0123456789"
@@ -40,10 +39,10 @@ def run(url: str, examples: int, key: str, phases: str = "examples,coverage,fuzz
 
 def main() -> None:
     """Ask, count, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("releases", type=Path)
-    parser.add_argument("--examples", type=int, default=200)
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    parser.add_argument("releases", type=command.releases)
+    parser.add_argument("--examples", type=command.count, default=200)
     options = parser.parse_args()
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(KEY)
@@ -52,13 +51,13 @@ def main() -> None:
             printed = run(running.url, options.examples, KEY)
     found = re.search(r"(\d+) generated, (\d+) passed", printed)
     assert found is not None, printed
-    command = f"python -m benchmarks.schema {options.model} {options.releases}"
+    called = f"python -m benchmarks.schema {options.model} {options.releases}"
     write(
         "schema",
-        f"{command} --examples {options.examples}",
+        f"{called} --examples {options.examples}",
         {"cases": int(found[1]), "passed": int(found[2])},
     )
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

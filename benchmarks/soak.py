@@ -9,7 +9,6 @@ after the first tenth of the time.
 
 from __future__ import annotations
 
-import argparse
 import random
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.robust import family, resident, service, write
 from tests.bad_pictures import accepted, encoded, photo, rejected
 
@@ -26,10 +26,10 @@ KEY = "a-key-of-the-soak-0123456789"
 
 def main() -> None:
     """Ask, sample, write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("releases", type=Path)
-    parser.add_argument("--minutes", type=float, default=120)
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    parser.add_argument("releases", type=command.releases)
+    parser.add_argument("--minutes", type=command.minutes, default=120)
     options = parser.parse_args()
     rng = random.Random(0)  # noqa: S311
     admin = {"Authorization": f"Bearer {KEY}"}
@@ -93,4 +93,4 @@ def _sample(pid: int) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

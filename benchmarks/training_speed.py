@@ -10,7 +10,6 @@ in uncached epochs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -23,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmarks import command
 from index.collection import read_collection
 from training.dataset import prepare_dataset
 from training.fit import Fit
@@ -36,8 +36,8 @@ STARTS = {"phase_1": None, "phase_2_block7": "block7"}
 
 def main() -> None:
     """Measure and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
+    parser = command.Command(__doc__)
+    parser.add_argument("data", type=command.folder)
     options = parser.parse_args()
     recipe = load_preset("recommended")
     with TemporaryDirectory() as folder:
@@ -97,4 +97,4 @@ def _epoch(fit: Fit, model: keras.Model, views: Views) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

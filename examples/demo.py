@@ -41,6 +41,9 @@ def main() -> int:
     stop_service()
     if options.stop:
         return 0
+    if not options.data.is_dir():
+        say(f"DATA must be a folder of pictures, a folder a class; received {options.data}")
+        return 2
     if is_port_taken():
         say(f"{URL} is taken by another process; end it, then run this again")
         return 2

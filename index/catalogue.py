@@ -6,89 +6,26 @@ release and never changes, so readers need no locks on the file and work on a re
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import astuple, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.dates import years
-from index.filters import DATE, Term, condition, facet_value, fold
+from index.centuries import by_years
+from index.entries import KEYS, SCHEMA, Entry, entry_of
+from index.entries import insert as insert_rows
+from index.filters import DATE, Term, condition
 from index.space.errors import ArtefactError, BadInput
 from index.tables import count_rows, new_table, open_table
 
-# The columns of `works` stand in the order of the fields of `Entry`; the years are those of its
-# date. `facets` is what filters ask, `words` what people type, `places` the map; works added while
-# a service runs have no place on it until the next rebuild.
-_SCHEMA = """
-CREATE TABLE works (
-    row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    name TEXT NOT NULL,
-    label TEXT,
-    split TEXT,
-    sha256 TEXT NOT NULL,
-    seen INTEGER NOT NULL,
-    greyscale INTEGER NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    metadata TEXT NOT NULL,
-    first_year INTEGER,
-    last_year INTEGER
-);
-CREATE TABLE facets (field TEXT NOT NULL, value TEXT NOT NULL, shown TEXT NOT NULL, row INTEGER);
-CREATE TABLE places (row INTEGER PRIMARY KEY, x REAL NOT NULL, y REAL NOT NULL);
-CREATE INDEX works_by_sha256 ON works (sha256);
-CREATE INDEX facets_by_value ON facets (field, value, row);
-CREATE VIRTUAL TABLE words USING fts5 (
-    title, artist, other, tokenize = "unicode61 remove_diacritics 2", prefix = "2 3"
-);
-"""
-_KEYS = {"works": "row", "facets": "row", "words": "rowid", "places": "row"}
+__all__ = ["Catalogue", "Entry", "Facet", "Place", "write_catalogue"]
+
 _FILTERS_KEPT = 64
-_LONGEST_FACET = 200  # letters; longer ones are descriptions, to be searched by words
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One work of a release.
-
-    Args:
-        row: its row in the vectors and thumbnails.
-        id: stable and the collection's own.
-        name: path of its picture inside the collection, forward slashes.
-        label: its class, or None.
-        split: "train", "test" or None.
-        sha256: of the picture file.
-        seen: whether the model was trained on, or chosen with, this very file.
-        greyscale: whether the picture has no colour.
-        width: of the upright picture as its file holds it, in pixels.
-        height: the same.
-        metadata: title, artist, date and whatever else the collection says of it.
-    """
-
-    row: int
-    id: str
-    name: str
-    label: str | None
-    split: str | None
-    sha256: str
-    seen: bool
-    greyscale: bool
-    width: int
-    height: int
-    metadata: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """The collection's, else the name of its file without the ending."""
-        return self.metadata.get("title") or PurePosixPath(self.name).stem
 
 
 class Facet(NamedTuple):
@@ -96,7 +33,8 @@ class Facet(NamedTuple):
 
     Args:
         values: how many it has.
-        counts: some of them with the works that have them, the most frequent first.
+        counts: some of them with the works that have them, the most frequent first; of `date`
+            in the order of time.
     """
 
     field: str
@@ -139,12 +77,12 @@ class Catalogue:
     def by_id(self, id_: str) -> Entry | None:
         """The work of that id, or None."""
         found = self._ask("SELECT * FROM works WHERE id = ?", [id_])
-        return _entry(found[0]) if found else None
+        return entry_of(found[0]) if found else None
 
     def by_sha256(self, sha256: str) -> Entry | None:
         """A work whose picture file has that digest, or None."""
         found = self._ask("SELECT * FROM works WHERE sha256 = ? LIMIT 1", [sha256])
-        return _entry(found[0]) if found else None
+        return entry_of(found[0]) if found else None
 
     def by_rows(self, rows: Sequence[int]) -> list[Entry]:
         """The works of rows, in their order.
@@ -195,12 +133,13 @@ class Catalogue:
             f"SELECT works.* FROM {tables} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?",
             [*values, limit, offset],
         )
-        return count, [_entry(row) for row in found]
+        return count, [entry_of(row) for row in found]
 
     def facets(self, terms: list[Term], limit: int) -> list[Facet]:
         """What works can be told apart by, under a filter: fields with their values' counts.
 
-        Fields whose values all differ tell nothing and are left out.
+        Fields whose values all differ tell nothing and are left out. `date` has decades or, where
+        those are more than `limit`, centuries (`index/centuries.py`).
 
         Args:
             limit: values of a field, the most frequent first.
@@ -218,7 +157,15 @@ class Catalogue:
         for field_, shown, works in found:
             if field_ in self._shared:
                 fields.setdefault(field_, []).append((shown, works))
-        return [Facet(name, len(counts), counts[:limit]) for name, counts in fields.items()]
+        facets = [Facet(name, len(counts), counts[:limit]) for name, counts in fields.items()]
+        spans = self._ask(
+            "SELECT first_year, last_year, COUNT(*) FROM works "
+            f"WHERE {where} AND first_year IS NOT NULL GROUP BY 1, 2",
+            values,
+        )
+        if spans:
+            facets.append(Facet(DATE, *by_years(spans, limit)))
+        return sorted(facets)
 
     def map(self, terms: list[Term], limit: int, offset: int) -> tuple[int, list[Place]]:
         """Where works stand on the map, by row.
@@ -246,20 +193,20 @@ class Catalogue:
         """Every work that the file has, in row order."""
         with closing(open_table(self._path)) as connection:
             for found in connection.execute("SELECT * FROM works ORDER BY row"):
-                yield _entry(found)
+                yield entry_of(found)
 
     def insert(self, entry: Entry) -> None:
         """Add a work, in memory: the file stays as it is."""
         self._to_memory()
         with self._lock, self._connection:
-            _insert(self._connection, entry)
+            insert_rows(self._connection, entry)
         self._learn_fields()
 
     def delete(self, row: int) -> None:
         """Delete a work, in memory: the file stays as it is."""
         self._to_memory()
         with self._lock, self._connection:
-            for table, key in _KEYS.items():
+            for table, key in KEYS.items():
                 self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (row,))
         self._learn_fields()
 
@@ -272,7 +219,7 @@ class Catalogue:
         found = self._ask("SELECT * FROM works WHERE row = ?", [row])
         if not found:
             raise ArtefactError(f"{self._path} has {len(self)} works, none at row {row}")
-        return _entry(found[0])
+        return entry_of(found[0])
 
     def _learn_fields(self) -> None:
         self._selected.clear()
@@ -310,55 +257,15 @@ def write_catalogue(path: Path, entries: Iterable[Entry], places: Iterable[Any] 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    with new_table(path, _SCHEMA) as table:
+    with new_table(path, SCHEMA) as table:
         for row, entry in enumerate(entries):
             if entry.row != row:
                 raise ValueError(f"rows must be 0..n-1 in order; received {entry.row} at {row}")
-            _insert(table, entry)
+            insert_rows(table, entry)
         rows = ((row, float(x), float(y)) for row, (x, y) in enumerate(places))
         table.executemany("INSERT INTO places VALUES (?, ?, ?)", rows)
-
-
-def _insert(table: sqlite3.Connection, entry: Entry) -> None:
-    metadata = json.dumps(entry.metadata, ensure_ascii=False)
-    span = years(entry.metadata.get(DATE, "")) or (None, None)
-    values = (*astuple(entry)[:-1], metadata, *span)
-    table.execute(f"INSERT INTO works VALUES (?{', ?' * 12})", values)
-    facets = [(name, facet_value(name, shown), shown, entry.row) for name, shown in _facets(entry)]
-    table.executemany("INSERT INTO facets VALUES (?, ?, ?, ?)", facets)
-    table.execute(
-        "INSERT INTO words (rowid, title, artist, other) VALUES (?, ?, ?, ?)",
-        (entry.row, *_words(entry)),
-    )
-
-
-def _facets(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Fields and their values that a filter may ask for."""
-    if entry.label is not None:
-        yield "class", entry.label
-    yield "greyscale", "yes" if entry.greyscale else "no"
-    for name, shown in entry.metadata.items():
-        if name not in ("title", "class", "greyscale", DATE) and len(shown) <= _LONGEST_FACET:
-            yield fold(name), shown
-
-
-def _words(entry: Entry) -> tuple[str, str, str]:
-    """Title, artist and the rest as people look for them."""
-    rest = {k: v for k, v in entry.metadata.items() if k not in ("title", "artist")}
-    # "post_impressionism" is two words to whoever types one of them.
-    label = (entry.label or "").replace("_", " ")
-    other = " ".join([entry.id, label, *rest.values()])
-    return entry.title, entry.metadata.get("artist", ""), other
 
 
 def _match(words: str) -> str:
     """Typed words as FTS5 asks for beginnings of words; all must be there."""
     return " ".join('"' + word.replace('"', '""') + '"*' for word in words.split())
-
-
-def _entry(found: tuple[Any, ...]) -> Entry:
-    row, id_, name, label, split, sha256, seen, greyscale, width, height, metadata, *_ = found
-    return Entry(
-        *(row, id_, name, label, split, sha256),
-        *(bool(seen), bool(greyscale), width, height, json.loads(metadata)),
-    )

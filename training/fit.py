@@ -73,6 +73,7 @@ class Fit:
         dataset: decoded works.
         recipe: what to do.
         folder: the run's; checkpoints, state and caches go there.
+        start: of this session, on `time.monotonic`; None is now.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class Fit:
         dataset: Dataset,
         recipe: Recipe,
         folder: Path,
+        start: float | None = None,
     ) -> None:
+        self._counted = time.monotonic() if start is None else start
         self.network = network
         self.dataset = dataset
         self.recipe = recipe
@@ -100,13 +103,14 @@ class Fit:
             targets = work_targets(self._untrained, rows, recipe.work.dimension)
             self._losses.append(work_loss(targets, recipe.work.temperature))
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self) -> tuple[list[dict[str, Any]], float]:
         """Train all phases from the saved state, if there is one.
 
         May be interrupted anywhere: what is on disk is always the last whole epoch.
 
         Returns:
-            One report a phase: its epochs, the best one, whether it was kept, its test metrics.
+            One report a phase: its epochs, the best one, whether it was kept, its test metrics;
+            the seconds of all sessions.
 
         Raises:
             ArtkinError: the loss is no longer a number.
@@ -118,7 +122,8 @@ class Fit:
                 state.reports.append({"phase": number, "skipped": True, "kept": False})
                 continue
             self._run_phase(number, phase, state)
-        return state.reports
+        self._save(state)
+        return state.reports, state.seconds
 
     def measure_untrained(self) -> dict[str, Any]:
         """What the backbone's pooled features are worth on the test works before any training:
@@ -186,7 +191,7 @@ class Fit:
         }
         state.record(weights, kept, model.optimizer, record)
         self.network.set_weights(weights)
-        save_state(self.folder, state)
+        self._save(state)
         say(
             f"{name}: loss {loss:.3f}, validation loss {measured.loss:.3f}, accuracy "
             f"{measured.accuracy:.3f}, P@5 {figure(precision)}"
@@ -218,7 +223,7 @@ class Fit:
             "test": {"accuracy": test.accuracy, **similarity.as_dict(), "same_work": found},
         }
         state.end_phase(current.number, report)
-        save_state(self.folder, state)
+        self._save(state)
         for cache in self.folder.glob("prefix_phase*"):
             cache.unlink()
         verdict = "kept" if report["kept"] else f"not kept, phase {state.kept} was better"
@@ -226,6 +231,12 @@ class Fit:
             f"{current.name} ends: best epoch {report['best_epoch']}, test accuracy "
             f"{test.accuracy:.3f}, {_said(similarity, found)}; {verdict}"
         )
+
+    def _save(self, state: RunState) -> None:
+        now = time.monotonic()
+        state.seconds += now - self._counted
+        self._counted = now
+        save_state(self.folder, state)
 
     def _save_test(self, phase: int, **arrays: NDArray[Any]) -> None:
         """The test works' numbers after a phase (0: before any), row for row with their names."""

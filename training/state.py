@@ -21,7 +21,7 @@ from index.space.artefact import new_file
 from index.space.errors import ArtefactError
 
 FILE = "state.npz"
-_COUNTERS = ("epoch", "best_epoch", "kept", "history", "reports")
+_COUNTERS = ("epoch", "best_epoch", "kept", "history", "reports", "seconds")
 
 
 @dataclass
@@ -32,6 +32,7 @@ class RunState:
     kept: the phase whose best epoch is the best of all, 0 before the first ended.
     history: one record an epoch of the current phase.
     reports: one an ended phase.
+    seconds: that the run has taken so far, in all its sessions.
     weights, optimizer, best: arrays in the order of Keras' `weights` and `variables`.
     """
 
@@ -40,6 +41,7 @@ class RunState:
     kept: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
     weights: list[NDArray[Any]] = field(default_factory=list)
     optimizer: list[NDArray[Any]] = field(default_factory=list)
     best: list[NDArray[Any]] = field(default_factory=list)

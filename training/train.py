@@ -17,14 +17,17 @@ from index.collection import Collection, read_collection
 from index.progress import say
 from index.space.artefact import new_file
 from index.space.errors import BadInput
+from index.space.locking import exclusive
 from training.dataset import Dataset, check_same, load_dataset, prepare_dataset, remove_dataset
 from training.fit import Fit
 from training.inference import on_gpu
 from training.network import build_network, seeded_backbone
 from training.presets import DEFAULT, PRESETS, load_preset
 from training.recipe import Recipe
-from training.report import REPORT, RUN, write_report
-from training.state import reading
+from training.report import REPORT, write_report
+from training.run_file import RUN, check_resumed, write_run
+
+_LOCK = ".lock"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,29 +76,42 @@ def train(
 
     Returns:
         The report, also in `report.json`: recipe, data set, the untrained features' worth, the
-        phases, the kept one.
+        phases, the kept one, the seconds of all sessions up to their last whole epoch.
 
     Raises:
-        BadInput: unusable data; a run in the folder without `resume`; another recipe or another
-            collection with it.
+        BadInput: unusable data; a run in the folder without `resume`; another recipe, other weights
+            or another collection with it.
+        Refused: another process trains in the folder.
         ArtefactError: a file of the run to resume is missing or damaged.
     """
     start = time.monotonic()
-    _check_folder(folder, recipe, resume)
+    _check_folder(folder, resume)
+    if resume:
+        weights = check_resumed(folder, recipe, weights)
     # For GPUs of compute capability 8 and more; processors were slower in it, not faster.
     keras.config.set_dtype_policy("mixed_bfloat16" if on_gpu() else "float32")
     # Before hours of reading: weights that cannot be had are known in seconds.
     backbone = seeded_backbone(recipe, weights)
     collection = read_collection(data)
-    if resume:
-        check_same(collection, folder)
-        dataset = load_dataset(folder)
-    else:
-        dataset = _start_run(collection, recipe, folder)
+    _make(folder)
+    with exclusive(folder / _LOCK, f"training in {folder}"):
+        # Once more: another process may have started a run here meanwhile.
+        _check_folder(folder, resume)
+        if resume:
+            check_same(collection, folder)
+            dataset = load_dataset(folder)
+        else:
+            dataset = _start_run(collection, recipe, folder, weights)
+        return _train(dataset, recipe, backbone, folder, start)
+
+
+def _train(
+    dataset: Dataset, recipe: Recipe, backbone: keras.Model, folder: Path, start: float
+) -> dict[str, Any]:
     network = build_network(recipe, backbone, len(dataset.classes))
-    fit = Fit(network, backbone, dataset, recipe, folder)
+    fit = Fit(network, backbone, dataset, recipe, folder, start)
     untrained = fit.measure_untrained()
-    phases = fit.run()
+    phases, seconds = fit.run()
     report = {
         "recipe": recipe.as_dict(),
         "classes": dataset.classes,
@@ -104,36 +120,21 @@ def train(
         "untrained": untrained,
         "phases": phases,
         "kept_phase": max((p["phase"] for p in phases if p["kept"]), default=None),
-        "seconds": round(time.monotonic() - start, 1),
+        "seconds": round(seconds, 1),
     }
     _write_json(folder / REPORT, report)
     return write_report(folder)
 
 
-def _check_folder(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """See that the folder holds no run, or the very run to go on with."""
-    path = folder / RUN
+def _check_folder(folder: Path, resume: bool) -> None:
+    """See that the folder holds a run to go on with, or none."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"--run must be a folder to work in; received {folder}, which is a file")
-    if path.exists() != resume:
+    if (folder / RUN).exists() != resume:
         raise BadInput(
             f"{folder} holds no run to resume; leave --resume out to start one"
             if resume
             else f"{folder} holds a run already; go on with --resume or name another --run"
-        )
-    if not resume:
-        return
-    with reading(path):
-        before = dict(json.loads(path.read_text(encoding="utf-8")))
-    now = json.loads(json.dumps(recipe.as_dict()))
-    different = [key for key in now if before.get(key) != now[key]]
-    if different:
-        raise BadInput(
-            "a run is resumed with the recipe it was started with; different: "
-            + ", ".join(
-                key if key == "phases" else f"{key} {before.get(key)} -> {now[key]}"
-                for key in different
-            )
         )
 
 
@@ -142,17 +143,23 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
         partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _start_run(collection: Collection, recipe: Recipe, folder: Path) -> Dataset:
-    """Read the pictures; only then is there a run: what was wrong before leaves nothing behind."""
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"the run's folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _start_run(
+    collection: Collection, recipe: Recipe, folder: Path, weights: Path | None
+) -> Dataset:
+    """Read the pictures; only then is there a run: what was wrong before leaves nothing behind."""
     try:
         dataset = _read_dataset(collection, recipe, folder)
-        _write_json(folder / RUN, recipe.as_dict())
+        write_run(folder, recipe, weights)
     except BaseException:
-        (folder / RUN).unlink(missing_ok=True)
+        for name in (RUN, _LOCK):
+            (folder / name).unlink(missing_ok=True)
         remove_dataset(folder)
         raise
     return dataset

@@ -38,11 +38,11 @@ function askAboutFile(file) {
   const form = new FormData();
   form.append("image", file, "image"); // the file's own name stays here
   const subject = { picture: URL.createObjectURL(file), text: file.name, heading: "Your picture" };
-  ask(subject, (signal) => fetchJson(`/v1/search?k=${K}`, { method: "POST", body: form, signal }));
+  ask(subject, (signal) => fetchJson(`v1/search?k=${K}`, { method: "POST", body: form, signal }));
 }
 
 function askAboutWork(id) {
-  const path = `/v1/items/${encodeURIComponent(id)}`;
+  const path = `v1/items/${encodeURIComponent(id)}`;
   const subject = { picture: `${path}/thumbnail`, text: "", heading: "More like this" };
   ask(subject, async (signal) => {
     const work = await fetchJson(path, { signal });
@@ -170,7 +170,7 @@ function follow() {
 
 async function introduce() {
   try {
-    const { works, index_version, model_version } = await fetchJson("/readyz");
+    const { works, index_version, model_version } = await fetchJson("readyz");
     $("colophon").textContent =
       `${works.toLocaleString("en")} works · release ${index_version} · model ${model_version}`;
   } catch (error) {

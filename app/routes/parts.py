@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from fastapi.security import HTTPBearer
 
 from app.gate import Gate
 from app.options import REPEATABLE, NoOptions
@@ -47,6 +48,8 @@ async def _gate(request: Request) -> Gate:
     return gate
 
 
+# For OpenAPI only: it shows the lock and lets /docs send a key.
+Bearer = Depends(HTTPBearer(auto_error=False))
 Served = Annotated[Serving, Depends(_serving)]
 Turn = Annotated[Gate, Depends(_gate)]
 Nothing = Annotated[NoOptions, Query()]

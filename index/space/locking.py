@@ -20,7 +20,8 @@ from fasteners import InterProcessLock
 from index.space.errors import BadInput, Refused
 
 # POSIX locks are a process's: a second one of the same process would be granted, and closing any
-# file of that path, also one opened to read who holds it, would drop the first. https://man7.org/linux/man-pages/man2/fcntl_locking.2.html
+# file of that path, also one opened to read who holds it, would drop the first.
+# https://man7.org/linux/man-pages/man2/fcntl_locking.2.html
 _own: set[Path] = set()
 _guard = threading.Lock()
 

@@ -53,8 +53,10 @@ def test_openapi_describes_calls_and_problems(service: Service) -> None:
         "/v1/admin/evaluations",
         "/v1/admin/rebuilds",
         "/v1/admin/jobs",
-        "/v1/admin/{kind}s/{id}",
-        "/v1/admin/{kind}s/{id}/events",
+        "/v1/admin/evaluations/{id}",
+        "/v1/admin/evaluations/{id}/events",
+        "/v1/admin/rebuilds/{id}",
+        "/v1/admin/rebuilds/{id}/events",
         "/v1/admin/releases",
         "/v1/admin/reload",
         "/v1/admin/rollback",
@@ -88,6 +90,44 @@ def test_every_kind_of_answer_has_an_example_that_is_one(service: Service) -> No
             assert document["components"]["schemas"][name]["examples"] == [example]
 
 
+def test_every_body_is_shown_as_a_form_and_by_curl(service: Service) -> None:
+    document = service.get("/openapi.json").json()
+    calls = [call for methods in document["paths"].values() for call in methods.values()]
+    bodies = [call["requestBody"]["content"] for call in calls if "requestBody" in call]
+    assert len(bodies) == 5
+    for body in bodies:
+        for kind, content in body.items():
+            (example,) = content["examples"].values()
+            assert example["summary"].startswith("curl -")
+            if kind == "multipart/form-data":
+                fields = content["schema"]["properties"]
+                assert set(example["value"]) == set(fields)
+                assert all(f"-F {field}=@" in example["summary"] for field in fields)
+            else:
+                assert f"-H 'Content-Type: {kind}' --data-binary @" in example["summary"]
+
+
+def test_evaluations_and_rebuilds_are_shown_apart(service: Service) -> None:
+    paths = service.get("/openapi.json").json()["paths"]
+    names = [call["operationId"] for methods in paths.values() for call in methods.values()]
+    assert len(set(names)) == len(names)
+    for kind in ("evaluation", "rebuild"):
+        folder = f"/v1/admin/{kind}s"
+        calls = (
+            paths[folder]["post"]["responses"]["202"],
+            paths[f"{folder}/{{id}}"]["get"]["responses"]["200"],
+            paths[f"{folder}/{{id}}"]["delete"]["responses"]["200"],
+        )
+        for answer in calls:
+            example = answer["content"]["application/json"]["example"]
+            job = answers.Job.model_validate(example, extra="forbid")
+            assert job.kind == kind
+        events = paths[f"{folder}/{{id}}/events"]["get"]["responses"]["200"]["content"]
+        name, data = events["text/event-stream"]["example"].strip().split("\n")
+        assert answers.Job.model_validate_json(data.removeprefix("data: ")) == job
+        assert name == f"event: {job.status}"
+
+
 def test_every_call_refuses_unknown_and_repeated_parameters(service: Service, a_photo) -> None:
     id_ = service.search(a_photo).json()["results"][0]["id"]
     paths = service.get("/openapi.json").json()["paths"]
@@ -95,7 +135,7 @@ def test_every_call_refuses_unknown_and_repeated_parameters(service: Service, a_
     for path, methods in paths.items():
         for method in methods:
             for query, said in (("limt=3", "limt: "), ("k=1&k=2", "k: must be given once")):
-                url = f"{service.url}{path.format(id=id_, kind='evaluation')}?{query}"
+                url = f"{service.url}{path.format(id=id_)}?{query}"
                 takes = path.startswith("/v1/search") or path == "/v1/embed"
                 field = "positive" if path.endswith("examples") else "image"
                 files = {field: a_photo} if takes else None

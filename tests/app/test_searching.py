@@ -14,6 +14,8 @@ from PIL import Image
 from app.decoding import Decoder
 from app.options import Examples, SearchOptions
 from app.problems import Problem
+from app.searching import Question
+from app.searching import answer as answered
 from app.serving import Serving, load
 from index.confidence import Confidence
 from index.release import open_release
@@ -108,6 +110,44 @@ def test_the_same_artist_is_left_out(serving: Serving) -> None:
     assert answer.total == WORKS - 10
     rows = np.setdiff1d(np.arange(WORKS), np.arange(20, 30))
     assert ids(answer) == by_hand(serving, 25, rows)[:100]
+
+
+def artists(serving: Serving, question: Question, text: str = "") -> set[str]:
+    """Of everything that an uploaded picture is answered with under `exclude_same_artist`."""
+    options = SearchOptions(k=100, filter=text, exclude_same_artist=True)
+    model = serving.encoder.model.manifest
+    return {work.artist for work in answered(serving.release, model, question, options)["results"]}
+
+
+def test_the_artist_of_a_picture_is_known_whatever_the_filter_lets_through(
+    serving: Serving,
+) -> None:
+    """The work that the picture is a copy of is of 1625; nine others of its artist are not."""
+    picture = vectors_of(serving)[25]
+    shown = artists(serving, Question(picture, [picture]), "date:1620..1649 -date:1625")
+    assert "Artist 2" not in shown
+    assert {"Artist 3", "Artist 4"} >= shown > set()
+
+
+def test_the_artist_of_a_region_is_the_picture_s_where_it_is_no_copy(serving: Serving) -> None:
+    everything = vectors_of(serving)
+    rng = np.random.default_rng(0)
+    while True:  # a region unlike every work
+        region = np.concatenate([everything[25][:8], rng.normal(size=8).astype(np.float32)])
+        region[8:] *= 0.45**0.5 / np.linalg.norm(region[8:])
+        if (everything[:, 8:] @ region[8:]).max() < 0.45 * 0.79:
+            break
+    text = "date:1600..1629"
+    whole = everything[25]
+    assert artists(serving, Question(region, [region]), text) >= {"Artist 2"}
+    assert artists(serving, Question(region, [region], whole=whole), text) == {
+        "Artist 0",
+        "Artist 1",
+    }
+    # A region that is a copy speaks for itself, as of one of two pictures on a wall.
+    other = everything[5]
+    assert "Artist 0" not in artists(serving, Question(other, [other], whole=whole), text)
+    assert "Artist 2" in artists(serving, Question(other, [other], whole=whole), text)
 
 
 def test_diversity_pages_and_keeps_the_nearest_first(serving: Serving) -> None:

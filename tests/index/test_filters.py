@@ -115,10 +115,36 @@ def test_facets_count_what_the_filter_lets_through(catalogue: Catalogue) -> None
     # Artists, media and credit lines all differ: they tell nothing apart.
     assert [tuple(facet) for facet in found] == [
         ("class", 2, [("baroque", 2)]),
+        ("date", 2, [("1601..1700", 2)]),
         ("greyscale", 2, [("no", 4)]),
     ]
     found = catalogue.facets(parse_filter("date:1600..1900"), limit=10)
     assert found[0].counts == [("baroque", 2), ("impressionism", 1)]
+    assert found[1].counts == [("1620..1629", 1), ("1650..1659", 1), ("1880..1889", 1)]
+    assert [facet.field for facet in catalogue.facets(parse_filter("-date:..2200"), 10)] == [
+        "class",
+        "greyscale",
+    ]
+
+
+@pytest.mark.parametrize("limit", [3, 20])
+def test_what_the_date_facet_counts_a_filter_finds(tmp_path: Path, limit: int) -> None:
+    """Decades or centuries, works of one year or of many, before Christ as well."""
+    dates = ["1889", "c. 1889–91", "18th century", "1500 BC", "3rd century BC", "1700", "1890s"]
+    entries = [
+        Entry(row, f"w{row}", "x.png", None, None, "", False, False, 9, 9, {"date": date})
+        for row, date in enumerate(dates)
+    ]
+    write_catalogue(tmp_path / "c.sqlite", entries)
+    catalogue = Catalogue(tmp_path / "c.sqlite")
+    facet = next(facet for facet in catalogue.facets([], limit) if facet.field == "date")
+    assert len(facet.counts) == min(limit, facet.values)
+    for value, works in facet.counts:
+        assert len(catalogue.select(parse_filter(f"date:{value}"))) == works > 0
+    if limit == 3:
+        # Five centuries have works; of those with one, the first.
+        assert facet.values == 5
+        assert facet.counts == [("-1499..-1400", 1), ("-299..-200", 1), ("1801..1900", 3)]
 
 
 def test_words_find_works(catalogue: Catalogue) -> None:

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from index.space.errors import ArtefactError, BadInput
+from index.space.errors import ArtefactError, BadInput, Refused
+from index.space.locking import exclusive
 from training import fit
 from training.backbones import block_of
 from training.dataset import load_dataset
 from training.fit import Fit
 from training.network import STYLE, backbone_layers, build_network, seeded_backbone
 from training.recipe import Phase
+from training.state import load_state, save_state
 from training.train import train
 
 
@@ -200,6 +202,23 @@ def test_a_cut_cache_is_made_again(stopped, painted, small_recipe, run):
     ours, theirs = resumed["phases"][1], report_of(run)["phases"][1]
     assert ours["epochs"][-1]["loss"] == pytest.approx(theirs["epochs"][-1]["loss"], 1e-3)
     assert not list(stopped.glob(".partial*"))
+
+
+@pytest.mark.slow
+def test_the_seconds_of_a_run_are_those_of_all_its_sessions(stopped, painted, small_recipe):
+    state = load_state(stopped)
+    assert state.seconds >= sum(epoch["seconds"] for epoch in state.reports[0]["epochs"]) > 0
+    state.seconds = 5000.0
+    save_state(stopped, state)
+    assert 5000 < train(painted, small_recipe, stopped, resume=True)["seconds"] < 6000
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path, painted, small_recipe, run):
+    with exclusive(run / ".lock", "the test"), pytest.raises(Refused, match="one at a time"):
+        train(painted, small_recipe, run, resume=True)
+    with exclusive(tmp_path / ".lock", "the test"), pytest.raises(Refused, match="one at a time"):
+        train(painted, small_recipe, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_run_is_resumed_with_its_own_collection(tmp_path, painted, small_recipe, run):

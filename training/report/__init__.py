@@ -21,9 +21,10 @@ from training.document import count, final, phases
 from training.health import health
 from training.report.page import render
 from training.report.tested import WorksTested, load_tested
+from training.run_file import RUN, read_recipe
 from training.state import load_state, reading
 
-RUN, REPORT, PAGE = "run.json", "report.json", "report.html"
+REPORT, PAGE = "report.json", "report.html"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +85,7 @@ def _read_report(path: Path) -> dict[str, Any]:
 
 def _report_so_far(folder: Path, dataset: Dataset) -> dict[str, Any]:
     """The document of a run that has not ended, from its saved state."""
-    with reading(folder / RUN):
-        recipe = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    recipe = read_recipe(folder)
     state = load_state(folder)
     reports = state.reports if state else []
     if not phases({"phases": reports}):
