@@ -24,7 +24,7 @@ from app.options import PictureOptions
 from app.problems import Problem, unavailable
 from app.serving import Serving, load
 from index.changes import Changes
-from index.collection import ID_RULE, is_usable_id
+from index.ids import ID_RULE, is_usable_id
 from index.publish import publish
 from index.release import CURRENT, ReleaseManifest, current_release, release_ids
 from index.space.artefact import MANIFEST, read_manifest

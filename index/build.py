@@ -21,7 +21,7 @@ import numpy as np
 
 from index.catalogue import Catalogue, write_catalogue
 from index.changes import Change, read_changes
-from index.collection import Collection, read_collection
+from index.collection import Collection, add_folders, read_collection
 from index.confidence import learn_confidence
 from index.embedding import BATCH, Embedded, embed
 from index.map import places
@@ -44,7 +44,7 @@ from index.vectors import FaissVectors
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin index`."""
-    parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
+    add_folders(parser)
     parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
     parser.add_argument("--releases", type=Path, default=Path("releases"), help="where to write")
     parser.add_argument(
@@ -78,16 +78,20 @@ def main(options: argparse.Namespace) -> None:
         options.max_bad,
         options.exclude,
         options.changes,
+        options.manifest,
+        options.follow_links,
     )
 
 
 def build(
-    root: Path,
+    roots: Path | Sequence[Path],
     model_folder: Path,
     releases: Path,
     max_bad: float = 5.0,
     exclude: Sequence[str] = (),
     changes: Path | None = None,
+    manifest: Path | None = None,
+    follow_links: bool = False,
 ) -> str:
     """Write a new release of a collection; nothing is published.
 
@@ -95,6 +99,7 @@ def build(
         max_bad: percent of the pictures that may be unusable.
         exclude: shell patterns of paths inside the collection to leave out.
         changes: folder of works added and deleted while a service ran.
+        manifest, follow_links: see `index.collection.read_collection`.
 
     Returns:
         The release's id.
@@ -106,12 +111,13 @@ def build(
     """
     if not 0 <= max_bad <= 100:
         raise BadInput(f"--max-bad must be a percentage from 0 to 100; received {max_bad:g}")
-    _check_places(root, releases)
+    for root in [roots] if isinstance(roots, Path) else roots:
+        _check_places(root, releases)
     start = time.monotonic()
     model = load_model(model_folder)
     encoder = Encoder(model, batch=BATCH)
     encoder.check_canaries()
-    collection = read_collection(root, exclude)
+    collection = read_collection(roots, exclude, manifest, follow_links)
     if changes is not None:
         collection = _changed(collection, read_changes(changes))
     for warning in collection.warnings:

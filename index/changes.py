@@ -21,6 +21,7 @@ from pathlib import Path
 from index.collection import Work
 from index.space.artefact import new_file
 from index.space.errors import BadInput
+from index.walking import Root
 
 TABLE = "changes.sqlite"
 PICTURES = "pictures"
@@ -57,8 +58,8 @@ class Change:
         """The work added, or None."""
         if self.picture is None:
             return None
-        name = f"added/{self.picture.name}"
-        return Work(self.id, self.picture, name, self.label, None, self.metadata)
+        root = Root(self.picture.parent, "added/")
+        return Work(self.id, root, self.picture.name, self.label, None, self.metadata)
 
 
 class Changes:

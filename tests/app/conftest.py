@@ -176,7 +176,7 @@ def write_synthetic(
     ]
     thumbnail = make_thumbnail(photo(40, 30))
     embedded = Embedded(entries, vectors, bad=[])
-    nothing_else = Collection(releases, works=[], left_out={}, warnings=[])
+    nothing_else = Collection([releases], works=[], left_out={}, warnings=[])
     with new_folder(releases / id_) as folder:
         with thumbnail_writer(folder / THUMBNAILS) as add:
             for row in range(works):

@@ -11,7 +11,7 @@ from PIL import Image
 
 import artkin
 from index.collection import read_collection
-from index.space.errors import BadInput
+from index.space.errors import BadInput, BadRows
 from tests.bad_pictures import photo
 
 
@@ -114,9 +114,17 @@ def test_links_are_followed_once_and_loops_end(root: Path, tmp_path: Path, pictu
         "a/again.png",
         "a/deeper/2.png",
         "b/2.png",
-        "c/3.png",
     ]
-    assert found.left_out == {"broken link": 1, "second path to one file": 1}
+    assert found.left_out == {
+        "broken link": 1,
+        "second path to one file": 1,
+        "link that leads outside the collection": 1,
+    }
+    assert found.warnings == [
+        "links that lead nowhere: 1, the first a/broken.png",
+        "links that lead outside the collection: 1, the first c; --follow-links takes them in",
+    ]
+    assert names(root, follow_outside=True)[-1] == "c/3.png"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
@@ -183,25 +191,47 @@ def test_a_manifest_matches_composed_and_decomposed_accents(root: Path, picture:
     assert work.metadata == {"title": "Café"}
 
 
-def test_rows_without_a_picture_are_warned_of(root: Path) -> None:
-    (root / "manifest.csv").write_text("path,title\nb/gone.png,Gone\n")
-    assert "b/gone.png" in read_collection(root).warnings[0]
-
-
 def test_rows_without_a_picture_are_warned_of_unless_they_were_excluded(root: Path) -> None:
     (root / "manifest.csv").write_text("path,title\na/1.png,One\na/99.png,Lost\n")
-    assert read_collection(root).warnings == [
-        "manifest.csv: rows without a picture: 1, the first 'a/99.png'"
-    ]
+    found = read_collection(root)
+    assert found.without_file == [f"{root}/manifest.csv:3: 'a/99.png'"]
+    assert found.warnings == [f"rows without a file: 1: {root}/manifest.csv:3: 'a/99.png'"]
     assert len(read_collection(root, exclude=["a/1.png"]).warnings) == 1
     assert read_collection(root, exclude=["a/99.png"]).warnings == []
 
 
-def test_a_manifest_without_paths_is_warned_of(root: Path) -> None:
-    (root / "manifest.csv").write_text("file;title\nb/1.png;One\n")
+@pytest.mark.parametrize(
+    ("text", "said"), [("file;title\nb/1.png;One\n", "'file', 'title'"), ("", "none")]
+)
+def test_a_table_without_paths_is_another_programs_unless_it_was_named(
+    root: Path, text: str, said: str
+) -> None:
+    (root / "manifest.csv").write_text(text)
     found = read_collection(root)
-    assert "no column 'path'" in found.warnings[0]
+    assert found.warnings == [
+        f"not used: {root}/manifest.csv:1: a manifest needs a column 'path'; received {said}"
+    ]
     assert len(found.works) == 4
+    with pytest.raises(BadRows, match=f"a column 'path'; received {said}$"):
+        read_collection(root, manifest=root / "manifest.csv")
+
+
+def test_a_row_whose_file_is_there_but_left_out_says_so(root: Path) -> None:
+    (root / "a" / "readme.txt").write_text("hello")
+    (root / "manifest.csv").write_text("path\na/1.png\na/readme.txt\n")
+    (said,) = read_collection(root).without_file
+    assert said.endswith("manifest.csv:3: 'a/readme.txt', which is there but left out")
+
+
+def test_a_manifest_most_of_whose_files_are_not_there_is_refused(root: Path) -> None:
+    """The wrong folder, or a disk that is not mounted."""
+    (root / "manifest.csv").write_text("path\na/1.png\nb/8.png\nb/9.png\n")
+    with pytest.raises(BadRows, match="2 of 3 have none") as refused:
+        read_collection(root)
+    assert [line.rpartition(": ")[2] for line in refused.value.problems[1:]] == [
+        "'b/8.png'",
+        "'b/9.png'",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +241,10 @@ def test_a_manifest_without_paths_is_warned_of(root: Path) -> None:
         (b"path,title\na/1.png," + b"x" * 200_000 + b"\n", r"manifest\.csv:2: not a row of CSV"),
         (b"path," + b"x" * 200_000 + b"\n", r"manifest\.csv:1: not a row of CSV"),
         (b"path,title\na/1.png,One\na/1.png,Two\n", r"manifest\.csv:3"),
-        (b"path,title\na/1.png,caf\xe9\n", "UTF-8"),
+        (b"path,title\na/1.png,caf\xe9\n", r"manifest\.csv:2: must be UTF-8; byte 11 "),
+        (b"path,Title,title\na/1.png,A,B\n", r"csv:2: .* once; received 'title' twice"),
+        (b"path,title\na/1.png,Fruit, and wine\n", r"csv:2: .* at most the 2 cells .* received 3"),
+        (b'path,title\na/1.png,"One\nb/1.png,Two\n', r"csv:2: not a row of CSV"),
         (
             b"path,id\nb/1.png,X\n\nb/2.png,Y\na/1.png,X\n",
             r"manifest\.csv:5: ids must be unique; received 'X', which b/1\.png has already$",
@@ -238,24 +271,24 @@ def test_every_row_with_an_unusable_id_is_named(
     assert artkin.main(["check", str(root)]) == 2
     err = capsys.readouterr().err
     assert f"{root}/manifest.csv:2: an id has" in err
-    assert err.endswith("received '1/2' (2 more: manifest.csv:4, manifest.csv:5)\n")
+    for line, said in ((4, "received 'A', which a/1.png has already; "), (5, "received '..'\n")):
+        assert f"{root}/manifest.csv:{line}: " in err
+        assert said in err
+    assert err.count("\n") == 1
     for number in range(30):
         put(root / "c" / f"{number}.png", picture)
     rows = [f"c/{number}.png,{number}/0" for number in range(30)]
     (root / "manifest.csv").write_text("\n".join(["path,id", *rows]))
-    with pytest.raises(BadInput, match=r"\(29 more: manifest\.csv:3, .*csv:22, \.\.\.\)$"):
+    said = r"csv:2: .*csv:21: .*; and 10 more, which artkin check --json names$"
+    with pytest.raises(BadRows, match=said) as refused:
         read_collection(root)
+    assert len(refused.value.problems) == 30
 
 
 def test_an_id_that_a_path_gives_another_work_is_said(root: Path, picture: Path) -> None:
     taken = read_collection(root).works[3]
     (root / "manifest.csv").write_text(f"path,id\na/1.png,{taken.id}\n")
     with pytest.raises(BadInput, match=r"manifest\.csv:2: ids must be unique.* b/2\.png has"):
-        read_collection(root)
-    (root / "manifest.csv").unlink()
-    for name in ("caf\u00e9.png", "cafe\u0301.png"):
-        put(root / "a" / name, picture)
-    with pytest.raises(BadInput, match=r"caf\u00e9\.png: ids must be unique.*cafe\u0301\.png"):
         read_collection(root)
 
 
