@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, time
+from decimal import Decimal
 from typing import Any
 
 _WHOLE_AT_MOST = 2**53  # beyond, a float has not all of its digits
@@ -82,6 +83,8 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, float | Decimal):
+        return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int):
         return value
     return as_text(value)

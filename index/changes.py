@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.collection import Work
+from index.roots import Root
 from index.space.artefact import new_file
 from index.space.errors import BadInput
-from index.walking import Root
 
 TABLE = "changes.sqlite"
 PICTURES = "pictures"

@@ -11,17 +11,17 @@ Of several folders, names inside the collection begin with the folder's own.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from index.ids import derived_ids, id_problems
-from index.joining import Source, join
-from index.manifests import Row, read_manifest
+from index.joining import Source, find_sources, join
+from index.manifests import Row
+from index.roots import Root, composed, find_roots, printable
 from index.space.errors import BadInput, BadRows, shortened
-from index.walking import MANIFESTS, Root, Walk, composed, is_system, printable, walk
+from index.walking import Walk, is_excluded, is_system, walk
 
 SPLITS = ("train", "test")
 _NOTHING: dict[str, str] = {}  # shared by all works of which nothing is said; never written to
@@ -59,7 +59,7 @@ class Work:
     @property
     def name(self) -> str:
         """Path inside the collection, forward slashes; one that is not UTF-8 is escaped."""
-        return printable(self.root.prefix + self.file)
+        return self.root.name(self.file)
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,14 @@ def read_collection(
             or a manifest that cannot be read.
         BadRows: rows of a manifest that cannot be used.
     """
-    places = _roots([roots] if isinstance(roots, Path) else roots)
-    sources = _sources(places, manifest)
+    places = find_roots([roots] if isinstance(roots, Path) else roots)
+    sources = find_sources(places, manifest)
     found = walk(places, exclude, follow_outside)
     _refuse_empty(places, found)
     joined = join(places, found.files, sources, exclude)
     ids = list(derived_ids(found.files))
     owners = {
-        id_: printable(root.prefix + file)
+        id_: root.name(file)
         for (root, file), (id_, _), row in zip(found.files, ids, joined.rows, strict=True)
         if row is None or "id" not in row.cells
     }
@@ -148,7 +148,7 @@ def read_collection(
         *_of_walk(found),
         *_of_twins(twins),
         *_disagreements(works, sources),
-        *([] if found.unreadable else _empty_classes(places, works)),
+        *([] if found.unreadable else _empty_classes(places, works, exclude)),
         *_of_rows(sources, joined.without_file),
     ]
     return Collection(
@@ -161,35 +161,6 @@ def read_collection(
     )
 
 
-def _roots(folders: Sequence[Path]) -> list[Root]:
-    """The folders with what their names begin with."""
-    for folder in folders:
-        if not folder.is_dir():
-            raise BadInput(f"the collection must be a folder; received {folder}, which is not one")
-    if len(folders) == 1:
-        return [Root(folders[0])]
-    named: dict[str, Path] = {}
-    for folder in folders:
-        _refuse_inside(folder, named.values())
-        name = composed(os.path.basename(os.path.abspath(folder)))
-        if name in named:
-            raise BadInput(
-                "folders of one collection must have names of their own, which the names of their "
-                f"files begin with; received {named[name]} and {folder}"
-            )
-        named[name] = folder
-    return [Root(folder, f"{name}/") for name, folder in named.items()]
-
-
-def _refuse_inside(folder: Path, others: Iterable[Path]) -> None:
-    for other in others:
-        one, two = os.path.realpath(folder), os.path.realpath(other)
-        if os.path.commonpath([one, two]) in (one, two):
-            raise BadInput(
-                f"no folder of a collection may be inside another; received {other} and {folder}"
-            )
-
-
 def _refuse_empty(roots: Sequence[Root], found: Walk) -> None:
     filled = {id(root) for root, _ in found.files}
     empty = [root.folder for root in roots if id(root) not in filled]
@@ -199,25 +170,6 @@ def _refuse_empty(roots: Sequence[Root], found: Walk) -> None:
         raise BadInput(
             f"{empty[0]} holds no pictures; give the folder that has them in or below it"
         )
-
-
-def _sources(roots: Sequence[Root], manifest: Path | None) -> list[Source]:
-    if manifest is not None:
-        given = read_manifest(manifest)
-        if given.without_path:
-            raise BadRows([given.without_path])
-        return [Source(given)]
-    sources = []
-    for root in roots:
-        # A link to a file that is gone is no reason to lose all ids and titles.
-        there = [root.folder / name for name in MANIFESTS if os.path.lexists(root.folder / name)]
-        if len(there) > 1:
-            raise BadInput(
-                f"{root.folder} must have one manifest; it has "
-                f"{', '.join(path.name for path in there)}; remove one, or name one by --manifest"
-            )
-        sources += [Source(read_manifest(path), root.prefix) for path in there]
-    return sources
 
 
 def _work(root: Root, file: str, derived: str, row: Row | None) -> Work:
@@ -282,17 +234,22 @@ def _disagreements(works: Sequence[Work], sources: Sequence[Source]) -> Iterator
         )
 
 
-def _empty_classes(roots: Sequence[Root], works: Sequence[Work]) -> Iterator[str]:
+def _empty_classes(
+    roots: Sequence[Root], works: Sequence[Work], exclude: Sequence[str]
+) -> Iterator[str]:
     filled = {
         work.root.folder / folder for work in works for folder in PurePosixPath(work.file).parents
     }
     empty = [
-        printable(root.prefix + folder.relative_to(root.folder).as_posix())
+        name
         for root in roots
         for place in _class_places(root, filled)
         for folder in sorted(place.iterdir())
         if folder.is_dir() and not folder.is_symlink()
         if not is_system(folder.name) and folder not in filled
+        if not is_excluded(
+            f"{(name := root.name(folder.relative_to(root.folder).as_posix()))}/", exclude
+        )
     ]
     if empty:
         yield f"class folders without a picture: {len(empty)}, the first {empty[0]}"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from index.joining import Source
-from index.walking import Root, composed
+from index.roots import Root, composed
 
 ID_RULE = "an id has 1 to 128 printed characters, no '/', and is not '.' or '..'"
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from index.manifests import Manifest, Row
-from index.walking import Root, composed, is_excluded, printable
+from index.manifests import Manifest, Row, read_manifest
+from index.roots import Root, composed
+from index.space.errors import BadInput, BadRows
+from index.walking import MANIFESTS, is_excluded
 
 
 class Source(NamedTuple):
@@ -30,6 +33,31 @@ class Joined(NamedTuple):
     rows: list[Row | None]
     problems: list[str]
     without_file: list[str]
+
+
+def find_sources(roots: Sequence[Root], manifest: Path | None) -> list[Source]:
+    """The manifest given, else those that lie in the roots.
+
+    Raises:
+        BadInput: it cannot be read, or a root has two.
+        BadRows: the one given has no column `path`; one that lies there may be another program's.
+    """
+    if manifest is not None:
+        given = read_manifest(manifest)
+        if given.without_path:
+            raise BadRows([given.without_path])
+        return [Source(given)]
+    sources = []
+    for root in roots:
+        # A link to a file that is gone is no reason to lose all ids and titles.
+        there = [root.folder / name for name in MANIFESTS if os.path.lexists(root.folder / name)]
+        if len(there) > 1:
+            raise BadInput(
+                f"{root.folder} must have one manifest; it has "
+                f"{', '.join(path.name for path in there)}; remove one, or name one by --manifest"
+            )
+        sources += [Source(read_manifest(path), root.prefix) for path in there]
+    return sources
 
 
 def join(
@@ -70,7 +98,7 @@ def join(
 
 
 def _places(files: Sequence[tuple[Root, str]]) -> dict[str, int]:
-    names = [printable(root.prefix + file) for root, file in files]
+    names = [root.name(file) for root, file in files]
     places = {name: at for at, name in enumerate(names)}
     for at, name in enumerate(names):
         places.setdefault(composed(name), at)

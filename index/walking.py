@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from index.roots import Root, composed, printable
 from index.space.preprocessing import sniff
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
@@ -26,19 +25,6 @@ _PICTURE_ENDINGS = {
     *(".avif", ".heic", ".heif"),
 }
 _BROKEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
-
-@dataclass(frozen=True, slots=True)
-class Root:
-    """One of a collection's folders.
-
-    Args:
-        folder: where it is.
-        prefix: what names of its files begin with, "" or its own name and a slash.
-    """
-
-    folder: Path
-    prefix: str = ""
 
 
 @dataclass
@@ -73,16 +59,6 @@ def walk(roots: Sequence[Root], exclude: Sequence[str] = (), follow_outside: boo
     for root in roots:
         found.files.extend((root, file) for file in walker.pictures(root))
     return found
-
-
-def composed(name: str) -> str:
-    """A name as it is compared: accents composed, as one system writes them and another not."""
-    return unicodedata.normalize("NFC", name)
-
-
-def printable(name: str) -> str:
-    """A name that is not UTF-8 on the disk, such that it can be printed and stored: caf\\xe9."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_system(name: str) -> bool:
