@@ -184,7 +184,7 @@ def _split_and_class(file: str) -> tuple[str | None, str | None]:
     """What the folders of a path say."""
     first, *others = [composed(printable(folder)) for folder in file.split("/")[:3]]
     if first in SPLITS and others:
-        return first, others[0] if len(others) > 1 else None
+        return sys.intern(first), others[0] if len(others) > 1 else None
     return None, first if others else None
 
 

@@ -319,7 +319,7 @@ def test_a_manifest_names_a_file_that_is_not_utf8_as_it_is_printed(
 
 
 def test_a_work_takes_few_bytes(tmp_path: Path) -> None:
-    """A job holds tens of thousands of them; 250 measured, twice that allowed."""
+    """A job holds tens of thousands of them; 300 measured."""
     count = 2000
     for number in range(count):
         folder = tmp_path / "train" / f"class {number % 10}"

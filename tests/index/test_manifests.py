@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import artkin
 from index.collection import read_collection
 from index.manifests import Row, read_manifest
 from index.space.errors import BadInput, BadRows
@@ -134,14 +135,19 @@ def test_all_problems_are_said_at_once(root: Path, capsys: pytest.CaptureFixture
         "6: an id has 1 t",
     ]
     assert found[2].endswith("'a/1.png' has that of " + f"{root}/manifest.jsonl:1 already")
-    import artkin
-
     assert artkin.main(["check", str(root)]) == 2
     said = capsys.readouterr()
     assert said.out.splitlines() == refused.value.problems
     assert said.err.count("\n") == 1
     assert artkin.main(["check", str(root), "--json"]) == 2
     assert json.loads(capsys.readouterr().out) == {"problems": refused.value.problems}
+
+
+def test_line_100_is_printed_as_it_is(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rich makes a picture of ":100:" unless it is told not to."""
+    (root / "manifest.jsonl").write_text("\n" * 99 + "{\n")
+    assert artkin.main(["check", str(root)]) == 2
+    assert capsys.readouterr().out.startswith(f"{root}/manifest.jsonl:100: not JSON")
 
 
 def test_parquet_is_read() -> None:
