@@ -53,10 +53,10 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-emit-index-url --no-emit-find-links --no-config --upgrade pyproject.toml
 lock: $(VENV)/installed
 	$(LOCK) --extra serve --extra trace --output-file requirements/serve.txt
-	$(LOCK) --extra serve --extra trace --extra train --constraint requirements/serve.txt \
-		--output-file requirements/job.txt
-	$(LOCK) --extra serve --extra trace --extra train --extra dev --constraint requirements/job.txt \
-		--output-file requirements/dev.txt
+	$(LOCK) --extra serve --extra trace --extra train --extra parquet \
+		--constraint requirements/serve.txt --output-file requirements/job.txt
+	$(LOCK) --extra serve --extra trace --extra train --extra parquet --extra dev \
+		--constraint requirements/job.txt --output-file requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info

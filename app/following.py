@@ -25,7 +25,7 @@ from app.options import PictureOptions
 from app.problems import Problem, unavailable
 from app.serving import Serving, load
 from index.changes import Changes
-from index.collection import ID_RULE, is_usable_id
+from index.ids import ID_RULE, is_usable_id
 from index.match import model_for
 from index.release import CURRENT, current_release, manifest_of, release_ids
 from index.rollback import roll_back

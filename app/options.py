@@ -32,7 +32,7 @@ class Filtered(NoOptions):
         max_length=1000,
         description="Terms that must all hold, e.g. `class:baroque,romanticism "
         'artist:"Claude Monet" date:1880..1890 -medium:print*`; fields are `class`, `greyscale`, '
-        "`date` and the columns of the collection's manifest.csv",
+        "`date` and the columns of the collection's manifest",
         examples=["date:1880..1890"],
     )
 

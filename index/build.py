@@ -75,7 +75,7 @@ def main(options: argparse.Namespace) -> None:
     """Run `artkin index`."""
     with progress_as(options.progress):
         source = source_of(options)
-        refuse_bad_places(source.root, options.releases)
+        refuse_bad_places(source, options.releases)
         model = load_model(options.model)
         if options.dry_run:
             look(source, model, options.releases)

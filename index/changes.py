@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from index.collection import Work
+from index.roots import Root
 from index.space.artefact import new_file
 from index.space.errors import BadInput
 from index.tables import disk_errors
@@ -72,8 +73,8 @@ class Change:
         """The work added, or None."""
         if self.picture is None:
             return None
-        name = f"added/{self.picture.name}"
-        return Work(self.id, self.picture, name, self.label, None, self.metadata)
+        root = Root(self.picture.parent, "added/")
+        return Work(self.id, root, self.picture.name, self.label, None, self.metadata)
 
 
 class Changes:

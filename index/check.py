@@ -12,16 +12,15 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from index.collection import Collection, Work, read_collection
+from index.collection import Collection, Work, add_folders, read_collection
 from index.progress import console, counted, say, track
 from index.reading import BadFile, Picture, in_order, read_picture
-from index.space.errors import BadInput, ImageRejected
+from index.space.errors import BadInput, BadRows, ImageRejected
 from index.space.preprocessing import Preprocessing
 
 _NAMES_SHOWN = 10
@@ -31,7 +30,7 @@ SIZE = 224  # the default preset's; index may not import training, a test compar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin check`."""
-    parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
+    add_folders(parser)
     parser.add_argument(
         "--size",
         type=int,
@@ -43,16 +42,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin check`."""
-    found = check(read_collection(options.collection), options.size, quiet=options.json)
+    try:
+        collection = read_collection(options.collection, (), options.manifest, options.follow_links)
+    except BadRows as error:
+        _name_problems(error.problems, options.json)
+        raise
+    found = check(collection, options.size, quiet=options.json)
     if options.json:
         print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
     else:
         _show(found)
     if not found.works:
         raise BadInput(
-            f"none of the {len(found.bad)} pictures in {options.collection} can be used, the first "
+            f"none of the {len(found.bad)} pictures can be used, the first "
             f"{found.bad[0].name}: {found.bad[0].message}"
         )
+
+
+def _name_problems(problems: list[str], as_json: bool) -> None:
+    """All of them, since the error that follows names twenty."""
+    if as_json:
+        print(json.dumps({"problems": problems}, indent=2, ensure_ascii=False))
+    else:
+        for problem in problems:
+            say(problem)
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,8 @@ class Check:
         small_classes: classes that cannot reach a Precision@5 of 1: fewer than 6 works.
         imbalance: works of the largest class over those of the smallest; None without classes.
         warnings: of the collection itself.
+        unreadable: folders that could not be read, with the reason.
+        without_file: the manifest's rows that no file was found for.
     """
 
     size: int
@@ -93,6 +108,8 @@ class Check:
     small_classes: list[ClassSize]
     imbalance: float | None
     warnings: list[str]
+    unreadable: list[str]
+    without_file: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""
@@ -135,6 +152,8 @@ def check(collection: Collection, size: int = SIZE, quiet: bool = False) -> Chec
         small_classes=[c for c in classes if c.label is not None and c.works < K + 1],
         imbalance=_imbalance(work for work, _ in good),
         warnings=collection.warnings,
+        unreadable=collection.unreadable,
+        without_file=collection.without_file,
     )
 
 

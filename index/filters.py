@@ -6,7 +6,7 @@ Terms are parted by blanks and must all hold; of a term's values, parted by comm
 in front turns a term round. Values with blanks or commas stand in double quotes; a `*` at the end
 stands for any ending. Letters' case and accents do not count, nor what an artist has in brackets at
 the end. A field is `class`, `greyscale` (yes or no), `date` or a column of the collection's
-manifest.csv. `date` takes a year or a span, open on one side if need be (`1880..`), and finds works
+manifest. `date` takes a year or a span, open on one side if need be (`1880..`), and finds works
 whose own years touch it.
 """
 

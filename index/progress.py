@@ -14,9 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-# In a pipe no table is cut to a terminal's width.
+# In a pipe no table is cut to a terminal's width; "manifest.csv:100:" is a place and no picture.
 console = Console(
-    soft_wrap=True, highlight=False, width=None if sys.stdout and sys.stdout.isatty() else 10_000
+    soft_wrap=True,
+    highlight=False,
+    emoji=False,
+    width=None if sys.stdout and sys.stdout.isatty() else 10_000,
 )
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_OBJECTS = 0.5

@@ -61,7 +61,7 @@ def artist_disjoint(release: Release, entries: Sequence[Entry], k: int) -> Measu
         return _measured(None, _NOBODY)
     artists = [entry.metadata.get("artist", "").strip().casefold() for entry in entries]
     if not any(artists):
-        return _measured(None, "no work has an artist; give the manifest.csv a column `artist`")
+        return _measured(None, "no work has an artist; give the manifest a column `artist`")
     found = leave_one_out(embeddings_of(release, entries), labels_of(entries), k, exclude=artists)
     nameless = sum(not artist for artist in artists)
     note = f"no work finds its own artist's; {nameless} without an artist find all"

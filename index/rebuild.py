@@ -49,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
         if value < 0:
             raise BadInput(f"{name} must be 0 or more; received {value}")
     with progress_as(options.progress):
-        refuse_bad_places(source.root, options.releases)
+        refuse_bad_places(source, options.releases)
         model = load_model(options.model)
         if options.dry_run:
             look(source, model, options.releases)

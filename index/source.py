@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from index.changes import CHANGES, Change, read_changes
-from index.collection import Collection, Work, read_collection
+from index.collection import Collection, Work, add_folders, read_collection
 from index.plan import Plan
 from index.progress import say, track
 from index.reading import BadFile, in_order, read_digest
+from index.roots import find_roots
 from index.space.artefact import refuse_file
-from index.space.errors import BadInput, ImageRejected
+from index.space.errors import BadInput, ImageRejected, shortened
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,19 @@ class Source:
     """What is to be indexed.
 
     Args:
-        root: the collection's folder.
+        roots: the collection's folders.
         exclude: shell patterns of paths inside the collection to leave out.
         state: of a service; what was added to it and removed from it counts. It may be missing.
         max_bad: percent of the pictures that may be unusable.
+        manifest, follow_links: see `index.collection.read_collection`.
     """
 
-    root: Path
+    roots: Sequence[Path]
     exclude: Sequence[str] = ()
     state: Path = Path("state")
     max_bad: float = 5.0
+    manifest: Path | None = None
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad <= 100:
@@ -57,7 +61,7 @@ class Found:
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin index` and `artkin rebuild`."""
-    parser.add_argument("collection", type=Path, help="folder of pictures, a folder a class")
+    add_folders(parser)
     parser.add_argument("--model", type=Path, required=True, help="folder of an exported model")
     parser.add_argument("--releases", type=Path, default=Path("releases"), help="where to write")
     parser.add_argument(
@@ -94,7 +98,14 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def source_of(options: argparse.Namespace) -> Source:
     """The source that options name."""
-    return Source(options.collection, options.exclude, options.state, options.max_bad)
+    return Source(
+        options.collection,
+        options.exclude,
+        options.state,
+        options.max_bad,
+        options.manifest,
+        options.follow_links,
+    )
 
 
 def read_source(source: Source, plan: Plan) -> Found:
@@ -104,35 +115,42 @@ def read_source(source: Source, plan: Plan) -> Found:
         BadInput: no such folder, no pictures in it, it cannot be read whole, or its manifest
             cannot be used.
     """
-    before = _identity(source.root)
-    collection = read_collection(source.root, source.exclude)
+    before = [_identity(root) for root in source.roots]
+    collection = read_collection(source.roots, source.exclude, source.manifest, source.follow_links)
     for warning in collection.warnings:
         say(f"warning: {warning}")
+    if collection.unreadable:
+        raise BadInput(
+            "every folder of the collection must be readable, or its works would be taken for "
+            f"removed; received {shortened(collection.unreadable)}; make them readable, or leave "
+            "them out with --exclude"
+        )
     collection = _changed(collection, read_changes(source.state / CHANGES))
     found = Found(len(collection.works), collection.left_out)
     plan.add(_digests(collection.works, found))
-    if _identity(source.root) != before:
-        raise BadInput(
-            f"the collection must stay while it is read; {source.root} went away or became another "
-            "folder, and nothing was taken for removed; see that its disk is mounted, run it again"
-        )
+    for root, identity in zip(source.roots, before, strict=True):
+        if _identity(root) != identity:
+            raise BadInput(
+                f"the collection must stay while it is read; {root} went away or became another "
+                "folder, and nothing was taken for removed; mount its disk and run it again"
+            )
     return found
 
 
-def refuse_bad_places(root: Path, releases: Path) -> None:
+def refuse_bad_places(source: Source, releases: Path) -> None:
     """Check the folders before anything is read or written.
 
     Raises:
         BadInput: there is no collection, releases are below it, or a file is in their place.
     """
-    if not root.is_dir():
-        raise BadInput(f"the collection must be a folder; received {root}, which is not one")
+    find_roots(source.roots)
     refuse_file(releases, "--releases")
-    if releases.resolve().is_relative_to(root.resolve()):
-        raise BadInput(
-            f"releases must not be inside the collection, or the next run would index them; "
-            f"received {releases} in {root}; name another folder with --releases"
-        )
+    for root in source.roots:
+        if releases.resolve().is_relative_to(root.resolve()):
+            raise BadInput(
+                "releases must not be inside the collection, or the next run would index them; "
+                f"received {releases} in {root}; name another folder with --releases"
+            )
 
 
 def _digests(works: Sequence[Work], found: Found) -> Iterator[tuple[Work, str]]:

@@ -22,6 +22,6 @@ def make_release(root: Path, model: Path, releases: Path, **source: Any) -> str:
         (fresh / id_).mkdir()  # ids go on from there
     options = {"state": fresh / "no-state", **source}
     with writing(fresh):
-        built = build(Source(root, **options), load_model(model), fresh)
+        built = build(Source([root], **options), load_model(model), fresh)
     (fresh / built.id).rename(releases / built.id)
     return built.id

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from index.collection import Collection, read_collection
+from index.collection import Collection, add_sources, read_collection
 from index.progress import say
 from index.space.artefact import new_file
 from index.space.errors import BadInput
@@ -33,6 +33,7 @@ _LOCK = ".lock"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("data", type=Path, help="folder with a folder of pictures a class")
+    add_sources(parser)
     parser.add_argument("--preset", default=DEFAULT, help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--run", type=Path, help="folder to work in (runs/PRESET)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -47,7 +48,15 @@ def main(options: argparse.Namespace) -> None:
     recipe = load_preset(options.preset, options.backbone, options.size, options.seed)
     folder = options.run or Path("runs") / recipe.name
     try:
-        train(options.data, recipe, folder, weights=options.weights, resume=options.resume)
+        train(
+            options.data,
+            recipe,
+            folder,
+            weights=options.weights,
+            resume=options.resume,
+            manifest=options.manifest,
+            follow_links=options.follow_links,
+        )
     except OSError as error:
         if error.errno != errno.ENOSPC or not (folder / RUN).exists():
             raise
@@ -71,8 +80,15 @@ def train(
     *,
     weights: Path | None = None,
     resume: bool = False,
+    manifest: Path | None = None,
+    follow_links: bool = False,
 ) -> dict[str, Any]:
     """Train a recipe on a collection.
+
+    Args:
+        weights: a local file of the backbone's.
+        resume: go on with the folder's run.
+        manifest, follow_links: see `index.collection.read_collection`.
 
     Returns:
         The report, also in `report.json`: recipe, data set, the untrained features' worth, the
@@ -92,7 +108,7 @@ def train(
     keras.config.set_dtype_policy("mixed_bfloat16" if on_gpu() else "float32")
     # Before hours of reading: weights that cannot be had are known in seconds.
     backbone = seeded_backbone(recipe, weights)
-    collection = read_collection(data)
+    collection = read_collection(data, (), manifest, follow_links)
     _make(folder)
     with exclusive(folder / _LOCK, f"training in {folder}"):
         # Once more: another process may have started a run here meanwhile.

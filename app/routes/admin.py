@@ -35,7 +35,7 @@ async def add_item(
     id: str,  # noqa: A002
 ) -> Item:
     """Add a work: its picture as a file, `id` and whatever else is said of it as parameters
-    (`class`, `title`, `artist`, `date`, ... as the columns of a manifest.csv). It is found at once,
+    (`class`, `title`, `artist`, `date`, ... as the columns of a manifest). It is found at once,
     and kept across restarts and rebuilds."""
     said = {name: text for name, text in request.query_params.items() if text and name != "id"}
     label = said.pop("class", None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 from urllib.parse import quote
 
 import pytest
@@ -115,3 +117,31 @@ def test_head_is_get_without_the_body(service: Service, some_id: str, path: str)
 
 def test_head_of_an_unknown_work_is_not_found(service: Service) -> None:
     assert service.http.head(f"{service.url}/v1/items/nope").status_code == 404
+
+
+def test_every_name_has_its_thumbnail_and_answers_are_json(
+    start_service, tiny_model, tmp_path
+) -> None:
+    """Blanks, quotes, upper case, both ways to write an accent, bytes that are not UTF-8."""
+    collection = tmp_path / "collection"
+    collection.mkdir()
+    names = [b"a b.PNG", b"\"q\" 'q'.png", "caf\u00e9.png".encode(), "cafe\u0301.png".encode()]
+    names += [b"caf\xe9.png", b"100% #1 ?&.png", "浪裏.png".encode(), b"line\nbreak.png"]
+    for number, name in enumerate(names):
+        painted = tmp_path / "painted.png"
+        paint("baroque", number).save(painted)
+        os.rename(painted, os.path.join(os.fsencode(collection), name))
+    rows = [{"path": "a b.PNG", "note": float("nan")}, {"path": "caf\\xe9.png", "title": "\x00é"}]
+    (collection / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    releases = tmp_path / "releases"
+    publish(releases, make_release(collection, tiny_model, releases))
+    service = start_service("--model", tiny_model, "--releases", releases)
+    service.wait_for("/readyz", 200)
+    items = service.get("/v1/items?limit=20").json()["results"]
+    assert len(items) == len({item["id"] for item in items}) == len(names)
+    for item in items:
+        assert service.get(item["thumbnail"]).status_code == 200
+        answer = service.get(f"/v1/items/{quote(item['id'], safe='')}/similar")
+        json.loads(answer.content, parse_constant=lambda _: pytest.fail("not JSON"))
+    assert {item["title"] for item in items} >= {"\x00é", "a b", "caf\u00e9", "cafe\u0301"}
+    service.stop()
