@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -66,6 +66,7 @@ class Follower:
         self._announce = announce
         self._decoder = decoder
         self._changes = changes
+        self._writer: Changes | None = None
         self._serving: Serving | None = None
         self._served: object = None  # what was on disk when it was loaded or refused
         self._refused: object = None
@@ -177,8 +178,7 @@ class Follower:
             if serving.release.catalogue.by_id(id_) is not None:
                 detail = f"an id must be new; a work has {id_[:128]!r}: delete it first"
                 raise Problem(409, "id-taken", detail)
-            with closing(Changes(self._changes)) as changes:
-                changes.add(id_, picture, label, {"title": id_, **metadata})
+            self._journal().add(id_, picture, label, {"title": id_, **metadata})
             return self._catch_up().item(id_)
 
     def remove(self, id_: str, reason: str | None) -> Serving:
@@ -192,9 +192,14 @@ class Follower:
         """
         with self._changing:
             self.serving().entry(id_)
-            with closing(Changes(self._changes)) as changes:
-                changes.remove(id_, reason)
+            self._journal().remove(id_, reason)
             return self._catch_up()
+
+    def _journal(self) -> Changes:
+        """Where changes are written: opened with the first, since most services see none."""
+        if self._writer is None:
+            self._writer = Changes(self._changes)
+        return self._writer
 
     def _catch_up(self) -> Serving:
         serving = self.serving()
