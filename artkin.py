@@ -31,6 +31,8 @@ COMMANDS = {
     "rollback": ("index.rollback", "serve the release of before again"),
     "releases": ("index.listing", "list the releases on the disk"),
     "verify": ("index.verify", "check every digest of a release"),
+    "pack": ("index.pack", "write a release and its model as one file"),
+    "restore": ("index.restore", "take up a packed release and its model"),
     "remove": ("index.takedown", "take works down: out of the service and of every release"),
     "allow": ("index.allow", "take the removal of works back"),
     "evaluate": ("index.evaluation", "Precision@5 and silhouette of a release"),

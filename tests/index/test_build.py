@@ -349,3 +349,34 @@ def test_a_stopped_run_leaves_nothing(
     assert process.returncode == code, err
     assert err == ("artkin index: interrupted\n" if code == 130 else "")
     assert seen(tmp_path / "r") == []
+
+
+def test_several_folders_and_a_manifest_elsewhere_become_one_release(
+    tiny_model: Path, tmp_path: Path, painted_collection: Painter, capsys
+) -> None:
+    for name in ("paintings", "prints"):
+        painted_collection(tmp_path / name, each=1, styles=("cubism", "baroque"))
+    outside = tmp_path / "outside.png"
+    paint("ukiyo_e", 5).save(outside)
+    (tmp_path / "prints" / "link.png").symlink_to(outside)
+    said = '{"path": "prints/cubism/cubism-0.png", "id": "P 1", "medium": ["ink", "paper"]}'
+    (tmp_path / "said.jsonl").write_text(said)
+    roots = [tmp_path / "paintings", tmp_path / "prints"]
+    options = ["--model", tiny_model, "--manifest", tmp_path / "said.jsonl", "--follow-links"]
+    code, _, err = index(capsys, *roots, *options, "--releases", tmp_path / "releases")
+    assert (code, err) == (0, "")
+    release = open_release(tmp_path / "releases" / release_ids(tmp_path / "releases")[0])
+    assert [(entry.name, entry.label) for entry in release.catalogue.entries()] == [
+        ("paintings/baroque/baroque-0.png", "baroque"),
+        ("paintings/cubism/cubism-0.png", "cubism"),
+        ("prints/link.png", None),
+        ("prints/baroque/baroque-0.png", "baroque"),
+        ("prints/cubism/cubism-0.png", "cubism"),
+    ]
+    entry = release.catalogue.by_id("P 1")
+    assert entry is not None
+    assert (entry.name, entry.metadata) == ("prints/cubism/cubism-0.png", {"medium": "ink; paper"})
+    release.close()
+    code, _, err = index(capsys, *roots, *options, "--releases", tmp_path / "prints" / "releases")
+    assert code == 2
+    assert "must not be inside the collection" in err

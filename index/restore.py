@@ -1,0 +1,121 @@
+"""`artkin restore`: a packed release and its model, to be served here.
+
+artkin restore art.tar [--models models] [--releases releases]
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from index.match import check_match
+from index.pack import MODELS, RELEASES
+from index.progress import say
+from index.publish import switch_to
+from index.release import current_id, open_release, release_ids, writing
+from index.space.artefact import new_folder, sync_folder
+from index.space.errors import BadInput
+from index.space.model import load_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `artkin restore`."""
+    parser.add_argument("file", type=Path, help="that `artkin pack` wrote")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="where models are")
+    parser.add_argument("--releases", type=Path, default=Path("releases"), help="where they are")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run `artkin restore`."""
+    model, id_ = restore(options.file, options.models, options.releases)
+    place = shlex.quote(str(options.releases))
+    say(f"restored: release {id_} and model {model}")
+    if current_id(options.releases) != id_:
+        say(f"another release is published; publish this one with: artkin rollback {id_} "
+            f"--releases {place}")  # fmt: skip
+    say(f"serve it with: artkin serve --model {shlex.quote(str(model))} --releases {place}")
+
+
+def restore(packed: Path, models: Path, releases: Path) -> tuple[Path, str]:
+    """Unpack a release and its model, verify both, and publish the release where none is.
+
+    Returns:
+        The model's folder and the release's id.
+
+    Raises:
+        BadInput: no such file, it is none that `pack` wrote, or the release is there already.
+        ArtefactError: what is in it is damaged; nothing is kept.
+        Refused: another job writes releases.
+    """
+    with (
+        writing(releases),
+        tempfile.TemporaryDirectory(prefix=".restore.partial-", dir=releases) as at,
+    ):
+        unpacked = Path(at)
+        _unpack(packed, unpacked)
+        model = load_model(_only(unpacked / MODELS, packed))
+        folder = _only(unpacked / RELEASES, packed)
+        release = open_release(folder, mapped=True)
+        try:
+            check_match(model, release)
+        finally:
+            release.close()
+        if folder.name in release_ids(releases):
+            raise BadInput(
+                f"{releases} must not have the release yet; it has {folder.name}; remove it first, "
+                "or restore elsewhere with --releases"
+            )
+        target = models / model.version
+        if target.exists():
+            _refuse_another(target, model.digest)
+        else:
+            with new_folder(target) as made:  # `models` may be on another disk
+                shutil.copytree(model.folder, made, dirs_exist_ok=True)
+        folder.rename(releases / folder.name)
+        sync_folder(releases)
+    if current_id(releases) is None:
+        switch_to(releases, folder.name, restored=True)
+    return target, folder.name
+
+
+def _unpack(packed: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(packed, "r:") as file:
+            file.extractall(folder, members=_members(file), filter="data")
+    except FileNotFoundError as error:
+        raise BadInput(f"the file to restore must exist; received {packed}") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise BadInput(
+            f"the file to restore must be one that `artkin pack` wrote; received {packed}: {error}"
+        ) from error
+
+
+def _members(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Plain files and folders; `filter` keeps them inside."""
+    for member in file:
+        if not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
+        yield member
+
+
+def _only(folder: Path, packed: Path) -> Path:
+    found = list(folder.iterdir()) if folder.is_dir() else []
+    if len(found) != 1:
+        raise BadInput(
+            f"the file to restore must hold one model and one release, as `artkin pack` writes it; "
+            f"received {packed} with {len(found)} in {folder.name}/"
+        )
+    return found[0]
+
+
+def _refuse_another(target: Path, digest: str) -> None:
+    if load_model(target).digest != digest:
+        raise BadInput(
+            f"{target} must be the model of the packed release, and is another of its name; "
+            "restore elsewhere with --models"
+        )
