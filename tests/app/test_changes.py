@@ -147,8 +147,14 @@ def test_what_cannot_be_added_is_refused_and_nothing_is_kept(start, tmp_path) ->
 
 def test_an_id_is_given_once_however_many_ask_for_it(start) -> None:
     service = start()
+
+    def ask(_: int) -> int:
+        while (status := add(service).status_code) == 503:
+            pass  # a busy machine lets nobody wait for longer than a second
+        return status
+
     with ThreadPoolExecutor(6) as threads:
-        statuses = list(threads.map(lambda _: add(service).status_code, range(6)))
+        statuses = list(threads.map(ask, range(6)))
     assert sorted(statuses) == [201] + [409] * 5
 
 
