@@ -153,7 +153,13 @@ def _why_left_out(path: str, name: str, exclude: Sequence[str], seen: set[str]) 
     seen.add(real)
     if os.path.splitext(name)[1].lower() in _PICTURE_ENDINGS or _has_signature(path):
         return None
-    return "not a picture"
+    return f"not a picture ({_ending(name)})"
+
+
+def _ending(name: str) -> str:
+    """For counting, so only what looks like one: not the rest of "letter of 3. May, to Mr. X"."""
+    ending = os.path.splitext(name)[1].lower()
+    return ending if len(ending) <= 9 and ending[1:].isalnum() else "no usual ending"
 
 
 def _is_excluded(name: str, exclude: Sequence[str]) -> bool:
