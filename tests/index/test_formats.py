@@ -152,7 +152,9 @@ def test_every_large_picture_is_the_same_at_a_reduced_scale(
 ) -> None:
     image = large().convert(mode)
     if kind == "GIF":
-        image = image.quantize(200, Image.Quantize.FASTOCTREE).convert("RGB")  # what the format can hold
+        image = image.quantize(200, Image.Quantize.FASTOCTREE).convert(
+            "RGB"
+        )  # what the format can hold
     small = reduced(put(tmp_path, encoded(image, kind, **options)), kind)
     assert min(small.size) >= 1024
     assert small.width <= (LARGE[0] + 1) // 2 or kind == "JPEG"  # that only by powers of two
