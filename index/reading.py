@@ -5,8 +5,6 @@ Threads suffice: Pillow and hashlib let other threads run while they work.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,23 +16,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from index.archive import decode_file
 from index.parallel import parallel_map
 from index.space.artefact import sha256_of
 from index.space.errors import ImageRejected
-from index.space.preprocessing import (
-    COLLECTION_LIMITS,
-    Preprocessing,
-    decode,
-    is_greyscale,
-    read_file,
-    sniff,
-    to_pixels,
-)
+from index.space.preprocessing import Preprocessing, is_greyscale, to_pixels
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# A decoder takes up to a GiB for the largest picture allowed, so more cores must not mean more.
+# A decoder takes up to half a GiB, one of them up to 2 (`index.archive`): more cores must not mean
+# more.
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -76,17 +68,15 @@ def read_picture(path: Path, spec: Preprocessing) -> tuple[Picture, NDArray[np.u
 
     Returns:
         What is kept; the model's pixels, uint8 (height, width, 3); and the upright RGB image, a
-        large JPEG's at a reduced scale, which takes up to a quarter of a GiB: let go of it soon.
+        large one at a reduced scale, which takes up to a third of a GiB: let go of it soon.
 
     Raises:
         ImageRejected: it cannot be used; `slug` says why.
     """
-    data = read_file(path)
-    image = decode(data, COLLECTION_LIMITS)
-    pixels = to_pixels(image, spec)
-    width, height = _size_in_file(data, image)
-    digest = hashlib.sha256(data).hexdigest()
-    return Picture(digest, width, height, is_greyscale(pixels)), pixels, image
+    found = decode_file(path)
+    pixels = to_pixels(found.image, spec)
+    picture = Picture(found.sha256, found.width, found.height, is_greyscale(pixels))
+    return picture, pixels, found.image
 
 
 def read_digest(path: Path) -> str:
@@ -116,12 +106,3 @@ def _attempt(function: Callable[[T], R], item: T) -> R | ImageRejected:
         return function(item)
     except ImageRejected as rejected:
         return rejected
-
-
-def _size_in_file(data: bytes, upright: Image.Image) -> tuple[int, int]:
-    """Width and height before a JPEG's reduced decoding, the way the upright picture stands."""
-    kind = sniff(data[:32])
-    with Image.open(io.BytesIO(data), formats=[kind] if kind else None) as image:
-        width, height = image.size
-    turned = (width > height) != (upright.width > upright.height)
-    return (height, width) if turned else (width, height)

@@ -157,7 +157,7 @@ class _Walker:
         self._seen.add(real)
         if os.path.splitext(entry.name)[1].lower() in _PICTURE_ENDINGS:
             return None
-        return None if _has_signature(entry.path) else "not a picture"
+        return None if _has_signature(entry.path) else f"not a picture ({_ending(entry.name)})"
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
@@ -177,6 +177,12 @@ def _kind(entry: os.DirEntry[str]) -> str:
             return "broken"
         raise
     return "other"
+
+
+def _ending(name: str) -> str:
+    """For counting, so only what looks like one: not the rest of "letter of 3. May, to Mr. X"."""
+    ending = os.path.splitext(name)[1].lower()
+    return ending if len(ending) <= 9 and ending[1:].isalnum() else "no usual ending"
 
 
 def _has_signature(path: str) -> bool:

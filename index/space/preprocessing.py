@@ -13,7 +13,9 @@ import io
 import logging
 import struct
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +41,14 @@ _SIGNATURES: tuple[tuple[str, int, bytes], ...] = (
     ("WEBP", 8, b"WEBP"),
     ("TIFF", 0, b"II*\x00"),
     ("TIFF", 0, b"MM\x00*"),
+    ("TIFF", 0, b"II+\x00"),  # BigTIFF
+    ("TIFF", 0, b"MM\x00+"),
     ("GIF", 0, b"GIF8"),
     ("BMP", 0, b"BM"),
     ("JPEG2000", 0, b"\x00\x00\x00\x0cjP  \r\n\x87\n"),
+    ("JPEG2000", 0, b"\xff\x4f\xff\x51"),
     ("AVIF", 4, b"ftypavif"),
+    ("AVIF", 4, b"ftypavis"),  # several pictures
 )
 _SRGB = ImageCms.createProfile("sRGB")
 # What Pillow's decoders raise on damaged files, found by fuzzing: the last three by AVIF and TIFF.
@@ -81,7 +87,8 @@ class Limits:
         formats: names of `sniff` that are taken.
         max_pixels: width x height.
         max_side: longer side, in pixels.
-        max_scans: scans of a progressive JPEG; scans x megapixels is limited to 1000 as well.
+        max_scans: scans of a progressive JPEG.
+        max_scan_pixels: its scans x width x height.
         animated: whether the first frame of an animation is taken.
     """
 
@@ -89,6 +96,7 @@ class Limits:
     max_pixels: int
     max_side: int
     max_scans: int = 64
+    max_scan_pixels: int = 1_000_000_000
     animated: bool = False
 
 
@@ -99,6 +107,8 @@ COLLECTION_LIMITS = Limits(
     max_side=65_000,
     animated=True,
 )
+# What the owner's files may be where they are decoded at a reduced scale (`index/archive.py`).
+ARCHIVE_LIMITS = replace(COLLECTION_LIMITS, max_pixels=500_000_000, max_scan_pixels=10_000_000_000)
 UPLOAD_LIMITS = Limits(
     formats=frozenset({"JPEG", "PNG", "WEBP"}), max_pixels=25_000_000, max_side=16_384
 )
@@ -125,11 +135,18 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     Raises:
         ImageRejected: the picture cannot be used; its `slug` says why.
     """
-    kind = _check_format(data, limits)
+    kind = check_format(data[:32], limits)
+    with damage_named(), Image.open(io.BytesIO(data), formats=[kind]) as image:
+        check_size(image.size, limits)
+        _check_frames(image, data, limits)
+        return upright_srgb(_load(image))
+
+
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Turn what Pillow raises on a picture it cannot open or decode into `ImageRejected`."""
     try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            _check_header(image, data, limits)
-            return _to_srgb(_upright(_load(image)))
+        yield
     except ImageRejected:
         raise
     except Image.DecompressionBombError as error:
@@ -143,6 +160,11 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     except _DAMAGED as error:
         reason = "its header is damaged" if isinstance(error, UnidentifiedImageError) else error
         raise ImageRejected("image-corrupt", f"cannot be decoded: {reason}") from error
+
+
+def upright_srgb(image: Image.Image) -> Image.Image:
+    """The steps after decoding and before resizing: turned upright, opaque, sRGB."""
+    return _to_srgb(_upright(image))
 
 
 def to_pixels(image: Image.Image, spec: Preprocessing) -> NDArray[np.uint8]:
@@ -206,10 +228,15 @@ def read_file(path: Path) -> bytes:
         raise ImageRejected("unreadable-file", f"cannot be read: {error.strerror}") from error
 
 
-def _check_format(data: bytes, limits: Limits) -> str:
-    if not data:
+def check_format(head: bytes, limits: Limits) -> str:
+    """Name of the format that the first 32 bytes of a file announce.
+
+    Raises:
+        ImageRejected: `empty-file` or `unsupported-image`.
+    """
+    if not head:
         raise ImageRejected("empty-file", "the file is empty (0 bytes)")
-    kind = sniff(data[:32])
+    kind = sniff(head)
     if kind is None or kind not in limits.formats:
         accepted = ", ".join(sorted(limits.formats))
         found = kind or "no known picture format"
@@ -219,8 +246,13 @@ def _check_format(data: bytes, limits: Limits) -> str:
     return kind
 
 
-def _check_header(image: Image.Image, data: bytes, limits: Limits) -> None:
-    width, height = image.size
+def check_size(size: tuple[int, int], limits: Limits) -> None:
+    """Check width and height.
+
+    Raises:
+        ImageRejected: `side-too-long`, `too-many-pixels` or `too-small`.
+    """
+    width, height = size
     if max(width, height) > limits.max_side:
         raise ImageRejected(
             "side-too-long", f"a side may be {limits.max_side} pixels; received {width} x {height}"
@@ -234,17 +266,29 @@ def _check_header(image: Image.Image, data: bytes, limits: Limits) -> None:
         raise ImageRejected(
             "too-small", f"both sides must be >= {MIN_SIDE} pixels; received {width} x {height}"
         )
+
+
+def check_scans(scans: int, size: tuple[int, int], limits: Limits) -> None:
+    """Check the scans of a progressive JPEG, which is decoded as often as it has some.
+
+    Raises:
+        ImageRejected: `too-many-scans`.
+    """
+    pixels = size[0] * size[1]
+    if scans > limits.max_scans or scans * pixels > limits.max_scan_pixels:
+        raise ImageRejected(
+            "too-many-scans",
+            f"a JPEG may have {limits.max_scans} scans and {limits.max_scan_pixels / 1e6:.0f} "
+            f"scans x megapixels; received {scans} scans of {pixels / 1e6:.1f} megapixels",
+        )
+
+
+def _check_frames(image: Image.Image, data: bytes, limits: Limits) -> None:
     # MPO (several pictures in one JPEG) counts as frames too, but its first picture is the work.
     if getattr(image, "is_animated", False) and image.format != "MPO" and not limits.animated:
         raise ImageRejected("animated-image", "animations are not taken; send a still picture")
     if image.format in ("JPEG", "MPO"):
-        scans = data.count(b"\xff\xda")
-        if scans > limits.max_scans or scans * width * height > 1000e6:
-            raise ImageRejected(
-                "too-many-scans",
-                f"a JPEG may have {limits.max_scans} scans and 1000 scans x megapixels; "
-                f"received {scans} scans of {width * height / 1e6:.1f} megapixels",
-            )
+        check_scans(data.count(b"\xff\xda"), image.size, limits)
 
 
 def _load(image: Image.Image) -> Image.Image:
@@ -263,7 +307,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
-    image = _opaque_8_bit(image)
+    image = opaque_8_bit(image)
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -274,7 +318,12 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _opaque_8_bit(image: Image.Image) -> Image.Image:
+def opaque_8_bit(image: Image.Image) -> Image.Image:
+    """Grey, RGB or CMYK of 8 bits a sample, transparency laid on white.
+
+    Raises:
+        ImageRejected: `unsupported-image`, floating-point pixels.
+    """
     if image.mode.startswith("I"):
         # convert("RGB") saturates everything above 255; 65535 / 257 = 255.
         samples = np.asarray(image).astype(np.int64)

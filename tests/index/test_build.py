@@ -115,11 +115,11 @@ def test_bad_files_are_named_and_counted(
     assert "7 works, 7 of them embedded now" in out
     assert "added: 7 (baroque/baroque-0.png, " in out
     assert "unusable pictures: 2 (1 blank-image, 1 unsupported-image)" in out
-    assert "left out: 1 (1 not a picture)" in out
+    assert "left out: 1 (1 not a picture (.txt))" in out
     id_ = release_ids(tmp_path / "r")[0]
     assert f"artkin publish {id_} --releases {tmp_path / 'r'}" in out
     manifest = json.loads((tmp_path / "r" / id_ / MANIFEST).read_text())
-    assert (manifest["works"], manifest["left_out"]) == (7, {"not a picture": 1})
+    assert (manifest["works"], manifest["left_out"]) == (7, {"not a picture (.txt)": 1})
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")

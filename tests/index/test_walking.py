@@ -41,10 +41,16 @@ def test_content_decides_and_a_name_that_promises_a_picture_is_listed(
     put(root / "a" / "wrong.txt", picture)
     (root / "a" / "page.JPG").write_text("<html>404</html>")
     (root / "a" / "readme.txt").write_text("hello")
+    for name in ("one.PDF", "two.pdf", "LICENCE", "letter of 3. May, to Mr. X"):
+        (root / "b" / name).write_text("hello")
     found = read_collection(root)
     listed = {work.name for work in found.works if work.label == "a"}
     assert {"a/no ending", "a/wrong.txt", "a/page.JPG"} <= listed
-    assert found.left_out == {"not a picture": 1}
+    assert found.left_out == {
+        "not a picture (.txt)": 1,
+        "not a picture (.pdf)": 2,
+        "not a picture (no usual ending)": 2,
+    }
 
 
 def test_links_are_followed_once_and_loops_end(root: Path, tmp_path: Path, picture: Path) -> None:

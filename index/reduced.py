@@ -1,0 +1,171 @@
+"""Large pictures decoded at a reduced scale: both sides >= 1024, at most 89 megapixels.
+
+JPEG and JPEG 2000 are decoded smaller by Pillow; TIFF, PNG and WebP flow through libvips; GIF, BMP
+and AVIF are decoded whole by Pillow and made smaller in bands. Nothing else is done to them here:
+orientation, colours and the resize to the model's pixels are those of every picture.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from io import FileIO
+
+from PIL import Image
+
+from index.space.errors import ImageRejected
+from index.space.preprocessing import (
+    ARCHIVE_LIMITS,
+    COLLECTION_LIMITS,
+    JPEG_DRAFT_SIDE,
+    check_scans,
+    opaque_8_bit,
+)
+
+MAX_MEMORY = 2 << 30  # bytes
+_BAND = 32  # rows of the reduced picture made at a time
+# Bytes a pixel, measured: Pillow for a whole AVIF or JPEG 2000, libvips for a WebP.
+_AVIF, _JPEG2000, _WEBP = 12, 19, 5
+_WEBP_PIXELS = 16383 * 16383  # the most that the format can hold
+_JPEG2000_HEADER = 4 << 20  # bytes in which its codestream begins; a colour profile stands before
+_ADVICE = {
+    "JPEG": "save it as a JPEG that is not progressive",
+    "PNG": "save it as a PNG that is not interlaced",
+    "TIFF": "save it with tiles of 256 pixels",
+}
+_PNG_BANDS = {0: 1, 2: 3, 4: 2}  # by colour type; palettes become RGBA
+_COD = 0xFF52  # the marker that has a codestream's number of halvings
+
+
+def factor_of(width: int, height: int) -> int:
+    """How many pixels a side become one."""
+    by_side = min(width, height) // JPEG_DRAFT_SIDE
+    by_area = math.ceil(math.sqrt(width * height / COLLECTION_LIMITS.max_pixels))
+    return max(1, by_side, by_area)
+
+
+def coefficient_bytes(header: Image.Image) -> int:
+    """What a JPEG's decoder holds: of a progressive one the coefficients of the whole picture."""
+    if not header.info.get("progressive"):
+        return 0
+    samplings: list[tuple[int, int]] = [(h, v) for _, h, v, _ in header.layer]  # type: ignore[attr-defined]
+    largest = max(h for h, _ in samplings) * max(v for _, v in samplings)
+    samples = sum(h * v for h, v in samplings) / largest
+    return round(2 * samples * header.width * header.height)
+
+
+def check_memory(kind: str, needed: int) -> None:
+    """Refuse what takes too much memory to decode.
+
+    Raises:
+        ImageRejected: `too-much-memory`.
+    """
+    if needed > MAX_MEMORY:
+        advice = _ADVICE.get(kind, "save it as TIFF")
+        raise ImageRejected(
+            "too-much-memory",
+            f"decoding may take {MAX_MEMORY / 1e9:.1f} GB of memory; this {kind} takes "
+            f"{needed / 1e9:.1f} GB, since it can't be decoded in parts: {advice}",
+        )
+
+
+def bytes_needed(kind: str, header: Image.Image | None, file: FileIO, size: int) -> int:
+    """Memory that `load_reduced` takes at most, told by the header; little ones are left out.
+
+    Args:
+        header: as Pillow opened it, or None.
+        size: of the file, in bytes.
+    """
+    if kind == "WEBP":
+        return _WEBP * _WEBP_PIXELS + size
+    if kind == "TIFF" or header is None:
+        return 0  # `index/streamed.py` looks at its tiles
+    pixels = header.width * header.height
+    match kind:
+        case "JPEG":
+            return coefficient_bytes(header) + size
+        case "JPEG2000":
+            return (_JPEG2000 * pixels >> 2 * _halvings(header, file)) + size
+        case "AVIF":
+            return _AVIF * pixels + size
+        case "PNG":
+            return _interlaced_bytes(file) * pixels
+        case _:
+            return 4 * pixels
+
+
+def load_reduced(
+    kind: str, header: Image.Image | None, file: FileIO
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a large picture.
+
+    Args:
+        header: as Pillow opened it; None for a TIFF or WebP that it does not open.
+
+    Returns:
+        The picture, 8 bits a sample, not yet turned upright, its colour profile with it; and the
+        width and height that the file holds.
+
+    Raises:
+        ImageRejected: it cannot be used; `slug` says why. Others as Pillow's decoders.
+    """
+    if header is None or kind in ("TIFF", "PNG", "WEBP"):
+        from index.streamed import load_streamed  # noqa: PLC0415  libvips is loaded when needed
+
+        return load_streamed(kind, header, file)
+    size = header.size
+    if kind == "JPEG":
+        return _load_jpeg(header, file), size
+    if kind == "JPEG2000":
+        header.reduce = _halvings(header, file)  # type: ignore[method-assign, assignment]
+    header.load()
+    return _in_bands(header, factor_of(*header.size)), size
+
+
+def _load_jpeg(header: Image.Image, file: FileIO) -> Image.Image:
+    place = file.tell()
+    file.seek(0)
+    check_scans(file.read().count(b"\xff\xda"), header.size, ARCHIVE_LIMITS)
+    file.seek(place)
+    header.draft(None, (JPEG_DRAFT_SIDE, JPEG_DRAFT_SIDE))
+    header.load()
+    return header
+
+
+def _halvings(header: Image.Image, file: FileIO) -> int:
+    """How often a JPEG 2000 is halved while it is decoded: as its codestream offers."""
+    return min(_levels(file), int(math.log2(factor_of(*header.size))))
+
+
+def _levels(file: FileIO) -> int:
+    file.seek(0)
+    data = file.read(_JPEG2000_HEADER)
+    at = data.find(b"\xff\x4f\xff\x51") + 2
+    while 2 <= at < len(data) - 10 and data[at] == 0xFF:
+        marker, length = struct.unpack_from(">HH", data, at)
+        if marker == _COD:
+            return data[at + 9]
+        at += 2 + length
+    return 0
+
+
+def _interlaced_bytes(file: FileIO) -> int:
+    """Bytes a pixel of an interlaced PNG, which is decoded whole; 0 of any other."""
+    file.seek(0)
+    head = file.read(32)
+    bits, colour, interlaced = head[24], head[25], head[28]
+    return _PNG_BANDS.get(colour, 4) * max(1, bits // 8) if interlaced else 0
+
+
+def _in_bands(image: Image.Image, factor: int) -> Image.Image:
+    """A decoded picture made smaller, so that no second whole one is needed beside it."""
+    smaller: Image.Image | None = None
+    for top in range(0, image.height, _BAND * factor):
+        bottom = min(image.height, top + _BAND * factor)
+        band = opaque_8_bit(image.crop((0, top, image.width, bottom))).reduce(factor)
+        if smaller is None:
+            smaller = Image.new(band.mode, (band.width, math.ceil(image.height / factor)))
+        smaller.paste(band, (0, top // factor))
+    assert smaller is not None
+    smaller.info = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
+    return smaller
