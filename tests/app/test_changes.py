@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import artkin
 from index.changes import Changes, read_changes
 from index.publish import publish
-from index.release import current_release, open_release
+from index.release import current_release, open_release, release_ids
+from index.space.errors import ArtefactError
 from tests.app.conftest import ADMIN, Service
 from tests.app.test_admin import finished
 from tests.bad_pictures import encoded
@@ -253,3 +256,65 @@ def test_rows_of_the_index_and_the_catalogue_stay_together(start, releases) -> N
         assert work["title"] == entries[id_].title
         near = service.get(f"/v1/items/{id_}/similar?k=100").json()["results"]
         assert len(near) == len(entries) - len(list(entries)[::3])
+
+
+def gone_from_disk(releases: Path, id_: str) -> bool:
+    """Whether no release has the work, and one is published."""
+    for one in release_ids(releases):
+        try:
+            release = open_release(releases / one)
+        except ArtefactError:  # it is being replaced
+            return False
+        entry = release.catalogue.by_id(id_)
+        release.close()
+        if entry is not None:
+            return False
+    return (releases / "current" / "manifest.json").is_file()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_work_removed_at_the_command_line_is_out_of_a_running_service(
+    start_service, tiny_model, releases, tmp_path
+) -> None:
+    state = tmp_path / "state"
+    service = start_service("--model", tiny_model, "--releases", releases, "--state", state)
+    service.wait_for("/readyz", 200)
+    before = release_ids(releases)
+    taken = found(service, ADDED)[0]
+    places = ["--releases", str(releases), "--state", str(state)]
+    assert artkin.main(["remove", taken, "--reason", "a wish", *places]) == 0
+    service.wait_for(f"/v1/items/{taken}", 404)
+    assert taken not in found(service, ADDED)
+    assert service.get(f"/v1/items/{taken}/thumbnail").status_code == 404
+    assert gone_from_disk(releases, taken)
+    assert release_ids(releases) == [f"{id_}-1" for id_ in before]
+    (change,) = read_changes(state / "changes")
+    assert (change.id, change.kind, change.reason) == (taken, "removed", "a wish")
+    assert (change.label, change.metadata, change.picture) == (None, {}, None)
+    # The service takes up the release without it, and answers as before.
+    wait_until(lambda: service.get("/readyz").json()["index_version"].startswith(f"{before[-1]}-1"))
+    assert service.get("/v1/collection").json()["works"] == 23
+
+
+def test_a_takedown_by_the_service_reaches_the_releases_on_the_disk(start, releases) -> None:
+    service = start()
+    first, second = found(service, ADDED)[:2]
+    for taken in (first, second):
+        answer = service.http.delete(
+            f"{service.url}{ITEMS}/{taken}", params={"reason": "a wish"}, headers=ADMIN
+        )
+        assert answer.status_code == 200
+    wait_until(lambda: gone_from_disk(releases, first) and gone_from_disk(releases, second))
+
+    def over() -> bool:
+        jobs = service.get("/v1/admin/jobs", headers=ADMIN).json()["jobs"]
+        return {(job["kind"], job["status"]) for job in jobs} == {("takedown", "done")}
+
+    wait_until(over)
+    assert not {first, second} & set(found(service, ADDED))
