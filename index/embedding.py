@@ -29,7 +29,7 @@ BATCH = 16
 class _Prepared(NamedTuple):
     picture: Picture
     pixels: NDArray[np.uint8]
-    webp: bytes
+    thumbnail: bytes
 
 
 @dataclass
@@ -88,7 +88,7 @@ def _keep(batch: list[_Prepared], encoder: Encoder, known: Known) -> int:
             Embedded(
                 one.picture.sha256,
                 vector,
-                one.webp,
+                one.thumbnail,
                 one.picture.width,
                 one.picture.height,
                 one.picture.greyscale,

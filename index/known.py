@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pictures (
     sha256 TEXT PRIMARY KEY,
     vector BLOB NOT NULL,
-    webp BLOB NOT NULL,
+    thumbnail BLOB NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     greyscale INTEGER NOT NULL
@@ -42,13 +42,13 @@ class Embedded:
 
     Args:
         vector: float32 (dimension,), unit norm.
-        webp: its thumbnail.
+        thumbnail: its small picture, see `thumbnails.py`.
         width, height, greyscale: see `index.catalogue.Entry`.
     """
 
     sha256: str
     vector: NDArray[np.float32]
-    webp: bytes
+    thumbnail: bytes
     width: int
     height: int
     greyscale: bool
@@ -77,9 +77,9 @@ class Earlier:
             entry = release.catalogue.by_sha256(sha256)
             if entry is not None:
                 vector = release.vectors.get(np.asarray([entry.row], np.int64))[0]
-                webp = release.thumbnail(entry)
+                thumbnail = release.thumbnail(entry)
                 size = entry.width, entry.height
-                return Embedded(sha256, vector, webp, *size, entry.greyscale)
+                return Embedded(sha256, vector, thumbnail, *size, entry.greyscale)
         raise KeyError(sha256)
 
 
@@ -130,9 +130,9 @@ class Known:
         """
         found = self._file.execute("SELECT * FROM pictures WHERE sha256 = ?", (sha256,)).fetchone()
         if found:
-            _, vector, webp, width, height, greyscale = found
+            _, vector, thumbnail, width, height, greyscale = found
             return Embedded(
-                sha256, np.frombuffer(vector, np.float32), webp, width, height, bool(greyscale)
+                sha256, np.frombuffer(vector, np.float32), thumbnail, width, height, bool(greyscale)
             )
         return self._earlier.get(sha256)
 
@@ -143,7 +143,7 @@ class Known:
             OSError: the disk is full.
         """
         rows = [
-            (one.sha256, one.vector.tobytes(), one.webp, one.width, one.height, one.greyscale)
+            (one.sha256, one.vector.tobytes(), one.thumbnail, one.width, one.height, one.greyscale)
             for one in pictures
         ]
         with disk_errors(self._path), self._file:

@@ -136,7 +136,7 @@ def _gather(folder: Path, plan: Plan, known: Known, model: Model) -> Floats:
         for row, work in enumerate(plan.described()):
             picture = known.get(work.sha256)
             vectors[row] = picture.vector
-            add_thumbnail(row, picture.webp)
+            add_thumbnail(row, picture.thumbnail)
     return vectors
 
 

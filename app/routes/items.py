@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.answers import Collection, Facets, Item, Items, Map, Neighbours
 from app.options import FacetOptions, MapOptions, SearchOptions, Words
 from app.routes.parts import Nothing, Served, Turn
-from index.thumbnails import MEDIA_TYPE
+from index.thumbnails import MEDIA_TYPE, media_type
 
 router = APIRouter(tags=["items"])
 
@@ -69,4 +69,4 @@ def thumbnail(id: str, request: Request, serving: Served, _: Nothing) -> Respons
     known = request.headers.get("if-none-match", "")
     if etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
         return Response(status_code=304, headers=headers)
-    return Response(picture, media_type=MEDIA_TYPE, headers=headers)
+    return Response(picture, media_type=media_type(picture), headers=headers)

@@ -212,7 +212,10 @@ def is_greyscale(pixels: NDArray[np.uint8], tolerance: int = 12) -> bool:
 
     The tolerance lets through the tint of JPEG compression, not a sepia photograph.
     """
-    spread = pixels.max(axis=-1).astype(np.int16) - pixels.min(axis=-1)
+    # Channel by channel: numpy takes ten times as long along an axis of three.
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    most = np.maximum(np.maximum(red, green), blue)
+    spread = most - np.minimum(np.minimum(red, green), blue)
     return bool((spread <= tolerance).mean() >= 0.99)
 
 

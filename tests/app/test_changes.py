@@ -67,7 +67,7 @@ def test_a_work_is_added_and_deleted(start) -> None:
     first = service.search(ADDED).json()["results"][0]
     assert first["id"] == "new 1"
     assert first["score"] == pytest.approx(1, abs=1e-5)
-    assert service.get(first["thumbnail"]).headers["content-type"] == "image/webp"
+    assert service.get(first["thumbnail"]).headers["content-type"] == "image/jpeg"
     assert service.get("/v1/items?q=munter").json()["total"] == 1
     assert service.get("/v1/items", params={"filter": "artist:*"}).json()["total"] == 1
     after = service.get("/v1/collection").json()
