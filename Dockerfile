@@ -39,7 +39,7 @@ CMD ["serve"]
 
 FROM ${BASE} AS job
 ENV PATH=/opt/artkin/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN mkdir -p /data && chown 10001:10001 /data
+RUN mkdir -p /data /state && chown 10001:10001 /data /state
 COPY --from=job-packages /opt/artkin /opt/artkin
 WORKDIR /srv/artkin
 COPY artkin.py ./
@@ -47,6 +47,6 @@ COPY index ./index
 COPY app ./app
 COPY training ./training
 USER 10001:10001
-VOLUME /data
+VOLUME ["/data", "/state"]
 ENTRYPOINT ["python", "artkin.py"]
 CMD ["--help"]

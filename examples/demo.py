@@ -1,4 +1,4 @@
-"""The whole path on one collection: train, export, index, publish, serve, ask. `make demo` runs it.
+"""The whole path on one collection: train, export, rebuild, serve, ask. `make demo` runs it.
 
     python examples/demo.py [DATA] [--no-serve]
 
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def run_demo(data: Path, keep_serving: bool) -> None:
-    """Train, export, index, publish, serve, ask, evaluate."""
+    """Train, export, rebuild, serve, ask, evaluate."""
     place = DEMO / f"{data.name}-{hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:8]}"
     run, model, releases = place / "run", place / "models" / "demo-1", place / "releases"
     if not model.exists():
@@ -65,8 +65,8 @@ def run_demo(data: Path, keep_serving: bool) -> None:
     else:
         say(f"\nThe model in {model} is used again; remove {place} to train it anew.")
     query = query_picture(run)
-    artkin("index", data, "--model", model, "--releases", releases, "--exclude", glob.escape(query))
-    artkin("publish", "--releases", releases)
+    places = ["--releases", releases, "--state", DEMO / "state"]
+    artkin("rebuild", data, "--model", model, *places, "--exclude", glob.escape(query))
     artkin("evaluate", "--releases", releases)
     process = start_service(model, releases)
     try:
