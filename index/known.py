@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -160,13 +160,16 @@ class Known:
             return self._opened()
 
     def _opened(self) -> sqlite3.Connection:
-        with disk_errors(self._path):
-            file = sqlite3.connect(self._path)
+        with disk_errors(self._path), ExitStack() as unless_opened:
+            file = unless_opened.enter_context(closing(sqlite3.connect(self._path)))
+            # Nobody else opens it, so it needs no shared memory, which on a full disk is a fault.
+            file.execute("PRAGMA locking_mode = EXCLUSIVE")
             # Killed, nothing is lost; after a power cut the last pictures are embedded again.
             file.execute("PRAGMA journal_mode = WAL")
             file.execute("PRAGMA synchronous = NORMAL")
             file.execute(_SCHEMA)
             self._drop_damaged(file)
+            unless_opened.pop_all()
             return file
 
     def _drop_damaged(self, file: sqlite3.Connection) -> None:

@@ -130,6 +130,11 @@ def read_manifest(
         raise ArtefactError(f"{folder / MANIFEST} is not JSON ({error}); `{make_again}`") from error
     expected = kind.model_fields["format"].default
     found = document.get("format") if isinstance(document, dict) else None
+    if isinstance(found, int) and found > expected:
+        raise ArtefactError(
+            f"{folder} has manifest format {found}, of a newer artkin; this one reads format "
+            f"{expected}: upgrade artkin, or make the {what} again with `{make_again}`"
+        )
     if found != expected:
         raise ArtefactError(
             f"{folder} has manifest format {found!r}, this artkin reads format {expected}; "

@@ -114,7 +114,8 @@ def test_a_missing_file_is_named(toy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "format 2, this artkin reads format 1.*make toy"),
+        ({"format": 2}, "format 2, of a newer artkin.* reads format 1: upgrade.*make toy"),
+        ({"format": 0}, "format 0, this artkin reads format 1.*make toy"),
         ({"format": None}, "format None"),
         ({"name": 5}, "name"),
         ({"files": {"../b.txt": "0"}}, "outside the folder"),

@@ -275,7 +275,7 @@ def test_a_model_of_another_format_is_refused(
     document = json.loads((model / MANIFEST).read_text()) | {"format": 2}
     (model / MANIFEST).write_text(json.dumps(document))
     err = refuse(capsys, tmp_path / "r", art, "--model", model)
-    assert "manifest format 2, this artkin reads format 1" in err
+    assert "manifest format 2, of a newer artkin; this one reads format 1: upgrade artkin" in err
 
 
 def test_excluded_works_are_not_indexed(art: Path, tiny_model: Path, tmp_path: Path) -> None:
