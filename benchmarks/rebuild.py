@@ -142,12 +142,12 @@ def throughput(model: Model, art: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def memory(model: Path, works: int) -> dict[str, Any]:
+def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
     """Peak memory of a first rebuild of small pictures, no two alike."""
     with tempfile.TemporaryDirectory() as folder:
         art = Path(folder) / "art"
         for number in range(works):
-            place = art / f"class{number % 10}"
+            place = art / f"class{number % classes}" if classes else art
             place.mkdir(parents=True, exist_ok=True)
             _small(number).save(place / f"{number}.jpg", quality=80)
         peak, seconds = _peak(model, art, Path(folder) / "releases")

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--kills", type=command.count, default=500)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        place = _Place(Path(folder), options.model)
+        place = Place(Path(folder), options.model)
         result = {
             "at_every_write": place.at_every_write(),
             "at_random": place.at_random(options.kills),
@@ -73,7 +73,7 @@ def main() -> None:
     write("rebuild_kills", called, result)
 
 
-class _Place:
+class Place:
     """A collection that changes, and its releases."""
 
     def __init__(self, folder: Path, model: Path) -> None:
@@ -85,36 +85,36 @@ class _Place:
             (self.collection / style).mkdir(parents=True)
             for _ in range(EACH):
                 self._paint(style)
-        self.seconds = self._run(0)[1]
+        self.seconds = self.run(0)[1]
 
     def at_every_write(self) -> dict[str, Any]:
         """One kill at each, until a run has no more of them."""
         kills, torn = 0, 0
         while True:
-            self._change()
-            killed, _ = self._run(kills + 1)
+            self.change()
+            killed, _ = self.run(kills + 1)
             if not killed:
                 return {"writes": kills, "torn": torn}
             kills += 1
-            torn += self._is_torn()
+            torn += self.is_torn()
 
     def at_random(self, times: int) -> dict[str, Any]:
         """Kills at moments spread over a whole run, and beyond."""
         kills, torn, published = 0, 0, set()
         for _ in range(times):
-            self._change()
-            killed, _ = self._run(0, self._rng.uniform(0, 1.1 * self.seconds))
+            self.change()
+            killed, _ = self.run(0, self._rng.uniform(0, 1.1 * self.seconds))
             kills += killed
-            torn += self._is_torn()
+            torn += self.is_torn()
             published.add(current_id(self.releases))
         return {"runs": times, "killed": kills, "torn": torn, "releases_published": len(published)}
 
     def left_alone(self) -> dict[str, Any]:
         """The last run, against a first one over the same collection."""
-        self._run(0)
+        self.run(0)
         mine = self._content(self.releases)
         self.releases = self.releases.with_name("first")
-        self._run(0)
+        self.run(0)
         first = self._content(self.releases)
         hidden = [path.name for path in self.releases.iterdir() if path.name.startswith(".")]
         return {
@@ -125,7 +125,7 @@ class _Place:
             "left_behind": [name for name in hidden if name != ".lock"],
         }
 
-    def _run(self, at: int, seconds: float | None = None) -> tuple[bool, float]:
+    def run(self, at: int, seconds: float | None = None) -> tuple[bool, float]:
         """Run it; whether it was killed, and how long it took after its imports."""
         process = subprocess.Popen(
             [sys.executable, "-c", REBUILD, self.collection, self.model, self.releases, str(at)],
@@ -145,7 +145,7 @@ class _Place:
         assert process.returncode in (0, -9), process.returncode
         return process.returncode != 0, time.monotonic() - begun
 
-    def _change(self) -> None:
+    def change(self) -> None:
         files = sorted(path for path in self.collection.rglob("*.png"))
         gone, replaced, moved = self._rng.sample(files, 3)
         style = gone.parent.name
@@ -159,7 +159,7 @@ class _Place:
         path = path or self.collection / style / f"{self._number}.png"
         paint(style, self._number).save(path)
 
-    def _is_torn(self) -> bool:
+    def is_torn(self) -> bool:
         """Whether the published release, or any, cannot be opened."""
         try:
             if current_id(self.releases) is not None:

@@ -40,6 +40,7 @@ _large = threading.Lock()
 _WHOLE = {"WEBP": 20, "JPEG2000": 20, "AVIF": 20}
 _TRANSPARENT = 16  # the picture, its ground, the two laid together, and without transparency
 _TIFF_SUBFILE = 254  # tag; its lowest bit says: a smaller version of another picture of the file
+CHANGED_WHILE_READ = "changed-while-read"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _state(file: FileIO) -> tuple[int, int, int]:
 def _check_state(file: FileIO, before: tuple[int, int, int]) -> None:
     if _state(file) != before:
         raise ImageRejected(
-            "changed-while-read", "the file was changed while it was read; run the command again"
+            CHANGED_WHILE_READ, "the file was changed while it was read; run the command again"
         )
 
 

@@ -181,11 +181,13 @@ class _Job:
     def embed(self, missing: int, found: Found) -> None:
         """Embed what is not known; take out of the plan what cannot be used."""
         self._encoder.check_canaries()
-        for _ in range(_ROUNDS):
+        for number in range(_ROUNDS):
             if not missing:
                 break
+            is_last = number == _ROUNDS - 1
+            works = self._plan.missing()
             with self._stages("embedding"):
-                done = embed(self._plan.missing(), missing, self._encoder, self._known)
+                done = embed(works, missing, self._encoder, self._known, is_last)
             self._embedded += done.embedded
             self._plan.correct(done.changed)
             for sha256, error in done.unusable.items():

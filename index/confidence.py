@@ -26,7 +26,7 @@ LEAST_QUERIES = 50
 MOST_QUERIES = 2000
 FALSE_POSITIVES = 0.05
 TELLS = 3.0
-_NUMBERS = 2_000_000  # scores held at once
+_NUMBERS = 500_000  # scores held at once
 
 
 class Confidence(BaseModel):

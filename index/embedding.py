@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.archive import CHANGED_WHILE_READ
 from index.catalogue import Entry
 from index.collection import Work
 from index.known import Embedded, Known
@@ -47,13 +48,17 @@ class Done:
     changed: list[tuple[int, str]] = field(default_factory=list)
 
 
-def embed(works: Iterable[Planned], total: int, encoder: Encoder, known: Known) -> Done:
+def embed(
+    works: Iterable[Planned], total: int, encoder: Encoder, known: Known, is_last: bool = True
+) -> Done:
     """Embed pictures with an encoder of batch 16 and keep what comes of it.
 
     Every file that cannot be used is said on a line of its own.
 
     Args:
         total: number of works, for the progress.
+        is_last: whether a file that changes while it is read is given up; else it is left to be
+            read again.
 
     Raises:
         OSError: the disk is full.
@@ -68,6 +73,8 @@ def embed(works: Iterable[Planned], total: int, encoder: Encoder, known: Known) 
 
     for work, result in track(in_order(prepare, works), total, "embedding"):
         if isinstance(result, ImageRejected):
+            if result.slug == CHANGED_WHILE_READ and not is_last:
+                continue
             done.unusable[work.sha256] = result
             say(f"skipped {work.name}: {result.slug}: {result}")
             continue

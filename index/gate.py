@@ -7,17 +7,19 @@ change does not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from index.catalogue import Entry
 from index.evaluation import compare_releases
 from index.looks import looked_at
+from index.protocols import embeddings_of, labels_of
 from index.release import Release
 from index.space.artefact import new_file
+from index.space.metrics import evaluate
 from index.space.ranking import SEED
 
 GATES = "gates"  # folder beside the releases: a verdict each, by its id
@@ -86,8 +88,8 @@ def judge(release: Release, served: Release | None) -> Verdict:
     """
     checks = [_recall(release)]
     if served is not None:
-        compared: list[Callable[[Release, Release], Check]] = [_count, _canaries, _precision]
-        checks += [check(release, served) for check in compared]
+        checks += [_count(release, served), _canaries(release, served)]
+    checks.append(_precision(release, served))
     return Verdict(release=release.id, against=served.id if served else None, checks=checks)
 
 
@@ -155,16 +157,18 @@ def _canaries(release: Release, served: Release) -> Check:
     )
 
 
-def _precision(release: Release, served: Release) -> Check:
+def _precision(release: Release, served: Release | None) -> Check:
     rule = (
         f"Precision@{K} over the works of both is not lower by more than {MARGIN} with an interval "
         "(95 %) below 0"
     )
-    entries = [entry for entry in release.catalogue.entries() if entry.label is not None]
-    unseen = [entry for entry in entries if not entry.seen]
-    counts = looked_at(unseen if len(unseen) >= 2 else entries)
-    found: dict[str, Any] = compare_releases(release, served, counts, K)
     name = f"precision_at_{K}"
+    counts = _counts(release)
+    if served is None:
+        alone = evaluate(embeddings_of(release, counts), labels_of(counts), K) if counts else None
+        after = alone.precision if alone else None
+        return Check(name=name, rule=rule, before=None, after=after, passed=True)
+    found: dict[str, Any] = compare_releases(release, served, counts, K)
     if found.get("precision") is None:
         note = found["verdict"]
         return Check(name=name, rule=rule, before=None, after=None, passed=True, note=note)
@@ -178,6 +182,13 @@ def _precision(release: Release, served: Release) -> Check:
         passed=not worse,
         note=f"{found['queries']} works; {found['verdict']}",
     )
+
+
+def _counts(release: Release) -> list[Entry]:
+    """Labelled works, those that the model has not seen where there are any; a sample of many."""
+    entries = [entry for entry in release.catalogue.entries() if entry.label is not None]
+    unseen = [entry for entry in entries if not entry.seen]
+    return looked_at(unseen if len(unseen) >= 2 else entries)
 
 
 def _shown(value: float | None) -> str:

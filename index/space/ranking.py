@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 2**23  # similarities held at once: 32 MB, and 64 MB to sort them
+_BLOCK = 2**21  # similarities held at once: 8 MB, and 16 MB to sort them
 PAIRS = 200_000_000  # queries x gallery works that are compared at most
 SEED = 0
 

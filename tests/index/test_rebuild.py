@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 
 import artkin
+from benchmarks.rebuild import memory
+from benchmarks.rebuild_kills import Place
+from index import archive
 from index.gate import gate_file
 from index.release import DIFFERENCES, current_release, open_release, release_ids, writing
 from index.space.artefact import MANIFEST, sha256_of
@@ -478,3 +481,47 @@ def test_a_full_disk_at_any_write_serves_on_and_says_what_is_needed(
         assert job.manifest["works"] == 60
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_killed_at_writes_and_at_random_nothing_is_torn_lost_or_doubled(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """The short version of `benchmarks.rebuild_kills`."""
+    place = Place(tmp_path, tiny_model)
+    for at in range(2, 32, 6):
+        place.change()
+        assert place.run(at)[0], f"no write {at}"
+        assert not place.is_torn()
+    assert place.at_random(3)["torn"] == 0
+    left = place.left_alone()
+    assert left["works"] == 24
+    assert (left["lost"], left["doubled_or_stale"], left["other_vectors"]) == (0, 0, 0)
+    assert left["left_behind"] == []
+
+
+def test_memory_does_not_grow_with_the_works(tiny_model: Path) -> None:
+    """The short version of `benchmarks.rebuild`; without classes, as evaluation takes as much as
+    the works of a sample."""
+    few, many = (memory(tiny_model, works, classes=0)["peak_mib"] for works in (300, 1500))
+    assert many < 1.1 * few
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_again(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each picture is written anew when it is decoded for the first time, by another program."""
+    decode, seen = archive.decode, set()
+
+    def changing(data: bytes, limits: object) -> object:
+        for path in job.root.rglob("*.png"):
+            if path not in seen and path.read_bytes() == data:
+                seen.add(path)
+                paint("cubism", 500 + len(seen)).save(path)
+        return decode(data, limits)
+
+    monkeypatch.setattr(archive, "decode", changing)
+    assert job.run() == 0, job.err
+    assert job.manifest["works"] == 30
+    assert job.manifest["bad"] == []
+    found = job.vectors()
+    assert found.keys() == {sha256_of(path) for path in job.root.rglob("*.*")}
