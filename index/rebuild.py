@@ -8,16 +8,17 @@ Exit codes: 0 published, or nothing to do; 2 bad input; 3 refused by the gate, o
 from __future__ import annotations
 
 import argparse
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from index.build import build, look, say_built
 from index.changes import CHANGES, read_changes
 from index.progress import progress_as, say
-from index.publish import publish, say_published
+from index.publish import history, publish, say_published
 from index.release import current_id, is_held, manifest_of, release_ids, remove_release, writing
 from index.source import Source, add_source_arguments, refuse_bad_places, source_of
-from index.space.errors import ArtefactError, BadInput
+from index.space.errors import ArtefactError, BadInput, Refused
 from index.space.model import Model, load_model
 from index.takedown import take_down
 
@@ -80,10 +81,23 @@ def rebuild(
             built = build(source, model, releases)
         say_built(built)
         if built.id != current_id(releases):
+            _refuse_rolled_back(releases, built.id)
             say_published(publish(releases, built.id))
         take_down(releases, source.state)
         _remove_old(releases, keep, keep_days)
     return built.id
+
+
+def _refuse_rolled_back(releases: Path, id_: str) -> None:
+    """What somebody rolled back must not come back the next night by itself."""
+    for line in reversed(history(releases)):
+        if line["release"] == id_:
+            return
+        if line["before"] == id_ and line.get("rolled_back"):
+            raise Refused(
+                f"release {id_} has it all, but {line['by']} rolled it back at {line['time']}; to "
+                f"serve it again: artkin publish {id_} --releases {shlex.quote(str(releases))}"
+            )
 
 
 def _last_change(source: Source) -> int:
