@@ -1,14 +1,11 @@
-"""What a rebuild takes: in time when little changed, in memory as collections grow, and beside the
-model alone.
+"""What a rebuild takes: in time when little changed, and beside the model alone.
 
-    python -m benchmarks.rebuild MODEL DATA [--works 50000]
+    python -m benchmarks.rebuild MODEL DATA
 
 - `incremental`: the pictures of DATA (copied), rebuilt after each of: nothing, one picture changed,
   one moved, one described anew.
 - `throughput`: pictures a second of the job (reading, decoding, embedding, thumbnails, keeping)
   over those of OpenVINO alone on the same pictures decoded beforehand, in turn, several times.
-- `memory`: the peak of what the job holds for itself (RssAnon: vectors in mapped files are the
-  system's to forget), of a collection of 1,000 small pictures and of one of 50,000.
 
 Writes `benchmarks/results/rebuild.json`.
 """
@@ -26,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from benchmarks import command
 from benchmarks.robust import write
@@ -40,7 +36,6 @@ from index.space.model import Model, load_model
 from index.space.preprocessing import COLLECTION_LIMITS, decode, to_pixels
 from tests.conftest import paint
 
-FEW = 1000
 ROUNDS = 5
 PICTURES = 480
 
@@ -50,7 +45,6 @@ def main() -> None:
     parser = command.Command(__doc__)
     parser.add_argument("model", type=command.model)
     parser.add_argument("data", type=command.folder)
-    parser.add_argument("--works", type=command.count, default=50_000)
     options = parser.parse_args()
     result = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +53,6 @@ def main() -> None:
         print(result, flush=True)
         result["incremental"] = incremental(options.model, art, Path(folder) / "releases")
         print(result, flush=True)
-    result["memory"] = [memory(options.model, works) for works in (FEW, options.works)]
     write("rebuild", f"python -m benchmarks.rebuild {options.model} {options.data}", result)
 
 
@@ -142,26 +135,6 @@ def throughput(model: Model, art: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
-    """Peak memory of a first rebuild of small pictures, no two alike."""
-    with tempfile.TemporaryDirectory() as folder:
-        art = Path(folder) / "art"
-        for number in range(works):
-            place = art / f"class{number % classes}" if classes else art
-            place.mkdir(parents=True, exist_ok=True)
-            _small(number).save(place / f"{number}.jpg", quality=80)
-        peak, seconds = _peak(model, art, Path(folder) / "releases")
-        report = manifest_of(current_release(Path(folder) / "releases")).report
-    assert report is not None
-    return {"works": works, "peak_mib": round(peak / 2**20, 1), "seconds": round(seconds, 1),
-            "stages": report.seconds}  # fmt: skip
-
-
-def _small(number: int) -> Image.Image:
-    rng = np.random.default_rng(number)
-    return Image.fromarray(rng.integers(0, 255, (4, 4, 3), np.uint8)).resize((96, 96))
-
-
 @contextmanager
 def _planned(root: Path) -> Iterator[Any]:
     with new_plan() as plan:
@@ -169,27 +142,13 @@ def _planned(root: Path) -> Iterator[Any]:
         yield plan
 
 
-def _command(model: Path, art: Path, releases: Path) -> list[str]:
+def rebuildrebuild_command(model: Path, art: Path, releases: Path) -> list[str]:
     places = ["--releases", str(releases), "--state", str(releases.with_name("state"))]
     return [sys.executable, "-m", "artkin", "rebuild", str(art), "--model", str(model), *places]
 
 
 def _rebuild(model: Path, art: Path, releases: Path) -> None:
-    subprocess.run(_command(model, art, releases), check=True, stdout=subprocess.DEVNULL)
-
-
-def _peak(model: Path, art: Path, releases: Path) -> tuple[int, float]:
-    """Bytes of RssAnon, looked at 20 times a second, and seconds."""
-    begun, peak = time.monotonic(), 0
-    process = subprocess.Popen(_command(model, art, releases), stdout=subprocess.DEVNULL)
-    status = Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon"):
-                peak = max(peak, 1024 * int(line.split()[1]))
-        time.sleep(0.05)
-    assert process.returncode == 0
-    return peak, time.monotonic() - begun
+    subprocess.run(rebuild_command(model, art, releases), check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

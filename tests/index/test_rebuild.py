@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import artkin
-from benchmarks.rebuild import memory
 from benchmarks.rebuild_kills import Place
+from benchmarks.rebuild_memory import memory
 from index import archive
 from index.gate import gate_file
 from index.release import DIFFERENCES, current_release, open_release, release_ids, writing
@@ -503,7 +503,7 @@ def test_killed_at_writes_and_at_random_nothing_is_torn_lost_or_doubled(
 
 
 def test_memory_does_not_grow_with_the_works(tiny_model: Path) -> None:
-    """The short version of `benchmarks.rebuild`; without classes, as evaluation takes as much as
+    """The short version of `benchmarks.rebuild_memory`; without classes, as evaluation takes as much as
     the works of a sample."""
     few, many = (memory(tiny_model, works, classes=0)["peak_mib"] for works in (300, 1500))
     assert many < 1.1 * few

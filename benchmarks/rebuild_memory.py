@@ -1,0 +1,75 @@
+"""What a rebuild holds in memory as collections grow.
+
+    python -m benchmarks.rebuild_memory MODEL [--works 50000]
+
+The peak of what the job holds for itself (RssAnon: vectors in mapped files are the system's to
+forget), of a first rebuild of 1,000 small pictures and of one of 50,000. Writes
+`benchmarks/results/rebuild_memory.json`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import command
+from benchmarks.rebuild import rebuild_command
+from benchmarks.robust import write
+from index.release import current_release, manifest_of
+
+FEW = 1000
+
+
+def main() -> None:
+    """Measure, write the result."""
+    parser = command.Command(__doc__)
+    parser.add_argument("model", type=command.model)
+    parser.add_argument("--works", type=command.count, default=50_000)
+    options = parser.parse_args()
+    sizes = [memory(options.model, works) for works in (FEW, options.works)]
+    result = {"sizes": sizes, "growth": round(sizes[1]["peak_mib"] / sizes[0]["peak_mib"] - 1, 3)}
+    write("rebuild_memory", f"python -m benchmarks.rebuild_memory {options.model}", result)
+
+
+def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
+    """Peak memory of a first rebuild of small pictures, no two alike."""
+    with tempfile.TemporaryDirectory() as folder:
+        art = Path(folder) / "art"
+        for number in range(works):
+            place = art / f"class{number % classes}" if classes else art
+            place.mkdir(parents=True, exist_ok=True)
+            _small(number).save(place / f"{number}.jpg", quality=80)
+        peak, seconds = _peak(model, art, Path(folder) / "releases")
+        report = manifest_of(current_release(Path(folder) / "releases")).report
+    assert report is not None
+    return {"works": works, "peak_mib": round(peak / 2**20, 1), "seconds": round(seconds, 1),
+            "stages": report.seconds}  # fmt: skip
+
+
+def _small(number: int) -> Image.Image:
+    rng = np.random.default_rng(number)
+    return Image.fromarray(rng.integers(0, 255, (4, 4, 3), np.uint8)).resize((96, 96))
+
+
+def _peak(model: Path, art: Path, releases: Path) -> tuple[int, float]:
+    """Bytes of RssAnon, looked at 20 times a second, and seconds."""
+    begun, peak = time.monotonic(), 0
+    process = subprocess.Popen(rebuild_command(model, art, releases), stdout=subprocess.DEVNULL)
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon"):
+                peak = max(peak, 1024 * int(line.split()[1]))
+        time.sleep(0.05)
+    assert process.returncode == 0
+    return peak, time.monotonic() - begun
+
+
+if __name__ == "__main__":
+    command.run(main)
