@@ -147,6 +147,12 @@ def rebuildrebuild_command(model: Path, art: Path, releases: Path) -> list[str]:
     return [sys.executable, "-m", "artkin", "rebuild", str(art), "--model", str(model), *places]
 
 
+def rebuild_command(model: Path, art: Path, releases: Path) -> list[str]:
+    """`artkin rebuild` with a state of its own."""
+    places = ["--releases", str(releases), "--state", str(releases.with_name("state"))]
+    return [sys.executable, "-m", "artkin", "rebuild", str(art), "--model", str(model), *places]
+
+
 def _rebuild(model: Path, art: Path, releases: Path) -> None:
     subprocess.run(rebuild_command(model, art, releases), check=True, stdout=subprocess.DEVNULL)
 

@@ -503,8 +503,8 @@ def test_killed_at_writes_and_at_random_nothing_is_torn_lost_or_doubled(
 
 
 def test_memory_does_not_grow_with_the_works(tiny_model: Path) -> None:
-    """The short version of `benchmarks.rebuild_memory`; without classes, as evaluation takes as much as
-    the works of a sample."""
+    """The short version of `benchmarks.rebuild_memory`; without classes, as evaluation takes as
+    much as the works of a sample."""
     few, many = (memory(tiny_model, works, classes=0)["peak_mib"] for works in (300, 1500))
     assert many < 1.1 * few
 
