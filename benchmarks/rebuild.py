@@ -142,11 +142,6 @@ def _planned(root: Path) -> Iterator[Any]:
         yield plan
 
 
-def rebuildrebuild_command(model: Path, art: Path, releases: Path) -> list[str]:
-    places = ["--releases", str(releases), "--state", str(releases.with_name("state"))]
-    return [sys.executable, "-m", "artkin", "rebuild", str(art), "--model", str(model), *places]
-
-
 def rebuild_command(model: Path, art: Path, releases: Path) -> list[str]:
     """`artkin rebuild` with a state of its own."""
     places = ["--releases", str(releases), "--state", str(releases.with_name("state"))]
