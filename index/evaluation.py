@@ -20,6 +20,7 @@ from typing import Any
 
 from index.catalogue import Entry
 from index.evaluation_tables import show
+from index.looks import looked_at
 from index.match import check_match, model_for
 from index.progress import on_stderr
 from index.protocols import (
@@ -155,6 +156,24 @@ def compare_releases(
         k,
     )
     return {**names, **asdict(found)}
+
+
+def works_to_judge_by(release: Release, other: Release) -> tuple[list[Entry], str]:
+    """Works that say fairly which of two releases is better: those with a class that neither's
+    model has seen, of both, since each flatters the model that was trained on it.
+
+    Returns:
+        The first release's entries, at most 5,000 by a fixed seed, and which they are, in words.
+    """
+    labelled = [entry for entry in release.catalogue.entries() if entry.label is not None]
+    pairs = [(entry, other.catalogue.by_id(entry.id)) for entry in labelled]
+    both = [(entry, twin) for entry, twin in pairs if twin is not None]
+    unseen = [entry for entry, twin in both if not (entry.seen or twin.seen)]
+    if len(unseen) >= 2:
+        return looked_at(unseen), "works that neither model has seen"
+    if both:
+        return looked_at([e for e, _ in both]), "works that the models have seen, which flatters"
+    return [], "no work of both has a class"
 
 
 def _open(releases: Path, id_: str | None, opened: ExitStack) -> Release:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from index.evaluation import compare_releases
-from index.looks import looked_at
+from index.evaluation import compare_releases, works_to_judge_by
 from index.release import Release
 from index.space.artefact import new_file
 from index.space.ranking import SEED
@@ -160,10 +159,8 @@ def _precision(release: Release, served: Release) -> Check:
         f"Precision@{K} over the works of both is not lower by more than {MARGIN} with an interval "
         "(95 %) below 0"
     )
-    entries = [entry for entry in release.catalogue.entries() if entry.label is not None]
-    unseen = [entry for entry in entries if not entry.seen]
-    counts = looked_at(unseen if len(unseen) >= 2 else entries)
-    found: dict[str, Any] = compare_releases(release, served, counts, K)
+    works, which = works_to_judge_by(release, served)
+    found: dict[str, Any] = compare_releases(release, served, works, K)
     name = f"precision_at_{K}"
     if found.get("precision") is None:
         note = found["verdict"]
@@ -176,7 +173,7 @@ def _precision(release: Release, served: Release) -> Check:
         before=found["precision_other"],
         after=found["precision"],
         passed=not worse,
-        note=f"{found['queries']} works; {found['verdict']}",
+        note=f"{found['queries']} {which}; {found['verdict']}",
     )
 
 
