@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("training.report", "say what a training run did and what to try next, as a page"),
     "export": ("training.export", "write a training run's best model as a SavedModel"),
     "index": ("index.build", "embed a collection into a new release"),
+    "compare": ("index.comparing", "show what another release, or model, would change"),
     "publish": ("index.publish", "verify and judge a release and make it the one that is served"),
     "rebuild": ("index.rebuild", "index what changed and publish it: the nightly job"),
     "rollback": ("index.rollback", "serve the release of before again"),

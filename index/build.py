@@ -123,7 +123,7 @@ def build(source: Source, model: Model, releases: Path) -> Built:
                 job.embed(missing, found)
                 same = _has_it_all(plan, earlier)
                 id_ = same or job.write(found)
-    forget(releases)
+    forget(releases, model)
     return Built(same, is_new=False) if same else Built(id_, is_new=True)
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from index.catalogue import Entry
 from index.evaluation_tables import show
+from index.looks import looked_at
 from index.match import check_match, model_for
 from index.progress import on_stderr
 from index.protocols import (
@@ -155,6 +156,30 @@ def compare_releases(
         k,
     )
     return {**names, **asdict(found)}
+
+
+def works_to_judge_by(release: Release, other: Release | None) -> tuple[list[Entry], str]:
+    """Works that say fairly which of two releases is better: those with a class that neither's
+    model has seen, of both, since each flatters the model that was trained on it.
+
+    Args:
+        other: None, the first is judged alone.
+
+    Returns:
+        The first release's entries, at most 5,000 by a fixed seed, and which they are, in words.
+    """
+    both, unseen = [], []
+    for entry in release.catalogue.entries():
+        twin = entry if other is None else other.catalogue.by_id(entry.id)
+        if entry.label is not None and twin is not None:
+            both.append(entry.row)
+            if not (entry.seen or twin.seen):
+                unseen.append(entry.row)
+    if len(unseen) >= 2:
+        rows, which = unseen, "works that neither model has seen"
+    else:
+        rows, which = both, "works that the models have seen, which flatters"
+    return release.catalogue.by_rows(looked_at(rows)), which if rows else "no work has a class"
 
 
 def _open(releases: Path, id_: str | None, opened: ExitStack) -> Release:

@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from index.catalogue import Entry
-from index.evaluation import compare_releases
-from index.looks import looked_at
+from index.evaluation import compare_releases, works_to_judge_by
 from index.protocols import embeddings_of, labels_of
 from index.release import Release
 from index.space.artefact import new_file
@@ -163,12 +161,12 @@ def _precision(release: Release, served: Release | None) -> Check:
         "(95 %) below 0"
     )
     name = f"precision_at_{K}"
-    counts = _counts(release)
+    works, which = works_to_judge_by(release, served)
     if served is None:
-        alone = evaluate(embeddings_of(release, counts), labels_of(counts), K) if counts else None
+        alone = evaluate(embeddings_of(release, works), labels_of(works), K) if works else None
         after = alone.precision if alone else None
-        return Check(name=name, rule=rule, before=None, after=after, passed=True)
-    found: dict[str, Any] = compare_releases(release, served, counts, K)
+        return Check(name=name, rule=rule, before=None, after=after, passed=True, note=which)
+    found: dict[str, Any] = compare_releases(release, served, works, K)
     if found.get("precision") is None:
         note = found["verdict"]
         return Check(name=name, rule=rule, before=None, after=None, passed=True, note=note)
@@ -180,15 +178,8 @@ def _precision(release: Release, served: Release | None) -> Check:
         before=found["precision_other"],
         after=found["precision"],
         passed=not worse,
-        note=f"{found['queries']} works; {found['verdict']}",
+        note=f"{found['queries']} {which}; {found['verdict']}",
     )
-
-
-def _counts(release: Release) -> list[Entry]:
-    """Labelled works, those that the model has not seen where there are any; a sample of many."""
-    entries = [entry for entry in release.catalogue.entries() if entry.label is not None]
-    unseen = [entry for entry in entries if not entry.seen]
-    return looked_at(unseen if len(unseen) >= 2 else entries)
 
 
 def _shown(value: float | None) -> str:

@@ -1,8 +1,8 @@
 """Pictures embedded already, by the digest of their files: none is embedded twice.
 
-They are in earlier releases of the same model, and in a file beside the releases that a running job
-fills picture by picture: killed at any moment, it goes on from there. The file is gone when a
-release has what is in it.
+They are in earlier releases of the same model, and in a file beside the releases, one a model, that
+a running job fills picture by picture: killed at any moment, it goes on from there, whatever the
+nightly job of another model has done meanwhile. The file is gone when a release has what is in it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from index.space.encoder import PRECISION
 from index.space.model import Model
 from index.tables import disk_errors
 
-PATTERN = ".embedded-*.sqlite*"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pictures (
     sha256 TEXT PRIMARY KEY,
@@ -97,7 +96,7 @@ class Known:
 
     def __init__(self, releases: Path, model: Model, earlier: Sequence[Release]) -> None:
         self._earlier = Earlier(earlier)
-        self._path = releases / f".embedded-{model.digest[:16]}-{PRECISION}.sqlite"
+        self._path = _file_of(releases, model)
         self._dimension = model.manifest.dimension
         self._file = self._open()
 
@@ -156,7 +155,7 @@ class Known:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             say(f"warning: {self._path} is damaged ({error}); its pictures are embedded again")
-            forget(self._path.parent)
+            _remove(self._path)
             return self._opened()
 
     def _opened(self) -> sqlite3.Connection:
@@ -186,7 +185,21 @@ class Known:
             file.executemany("DELETE FROM pictures WHERE sha256 = ?", bad)
 
 
-def forget(releases: Path) -> None:
-    """Remove the files: a release has what was in them."""
-    for path in releases.glob(PATTERN):
-        path.unlink(missing_ok=True)
+def forget(releases: Path, model: Model) -> None:
+    """Remove a model's file: a release has what was in it."""
+    _remove(_file_of(releases, model))
+
+
+def forget_all(releases: Path) -> None:
+    """Remove the files of all models: one may hold a picture that was taken down."""
+    for path in releases.glob(".embedded-*.sqlite"):
+        _remove(path)
+
+
+def _file_of(releases: Path, model: Model) -> Path:
+    return releases / f".embedded-{model.digest[:16]}-{PRECISION}.sqlite"
+
+
+def _remove(path: Path) -> None:
+    for one in path.parent.glob(f"{path.name}*"):  # and what SQLite keeps beside it
+        one.unlink(missing_ok=True)

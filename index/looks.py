@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from index.catalogue import Entry
 from index.release import Release
 from index.space.ranking import SEED
 
+T = TypeVar("T")
+
 LOOKED_AT = 5000
 _BINS = 8
 _CELLS = 12
@@ -34,7 +37,7 @@ COPY_BITS = 36
 _BLOCK = 1024
 
 
-def looked_at(entries: Sequence[Entry], most: int = LOOKED_AT) -> list[Entry]:
+def looked_at(entries: Sequence[T], most: int = LOOKED_AT) -> list[T]:
     """All of them, or `most` drawn by a fixed seed, in their order."""
     if len(entries) <= most:
         return list(entries)

@@ -18,12 +18,11 @@ def is_match(model: Model, made: ReleaseManifest) -> bool:
 def model_for(given: Path, made: ReleaseManifest) -> Path:
     """The folder of the model that made a release: the one given, or one beside it, by its name.
 
-    So a service follows to a release of another model: both are taken together, or neither.
+    So a service follows to a release of another model: both are taken together, or neither. A
+    folder beside of that name which is damaged or another model is named too: loading it says so.
     """
-    beside = given.parent / made.model
-    if _digest(given) != made.model_digest and _digest(beside) == made.model_digest:
-        return beside
-    return given
+    beside = given.absolute().parent / made.model  # also of "."
+    return beside if _digest(given) != made.model_digest and beside.is_dir() else given
 
 
 def _digest(folder: Path) -> str | None:
@@ -44,7 +43,8 @@ def check_match(model: Model, release: Release) -> None:
         raise ArtefactError(
             f"{release.folder} was made by another model ({made.model}, digest "
             f"{made.model_digest[:12]}) than {model.folder} ({model.version}, digest "
-            f"{model.digest[:12]}); name that model, or index the collection with this one"
+            f"{model.digest[:12]}); put that model at {model.folder.parent / made.model}, "
+            "name it, or index the collection with this one"
         )
     if made.precision != PRECISION:
         raise ArtefactError(

@@ -25,7 +25,7 @@ import numpy as np
 from index.catalogue import Catalogue, Entry, write_catalogue
 from index.changes import CHANGES, Changes, read_changes
 from index.gate import gate_file
-from index.known import forget
+from index.known import forget_all
 from index.progress import say
 from index.publish import switch_to
 from index.release import (
@@ -101,10 +101,11 @@ def take_down(releases: Path, state: Path) -> None:
     gone = {change.id for change in read_changes(state / CHANGES) if change.kind == "removed"}
     if not gone:
         return
-    forget(releases)  # what a stopped run had embedded may be of a removed work
-    for id_ in release_ids(releases):
-        if _has_any(releases / id_, gone):
-            _replace(releases, id_, gone)
+    having = [id_ for id_ in release_ids(releases) if _has_any(releases / id_, gone)]
+    for id_ in having:
+        _replace(releases, id_, gone)
+    if having:
+        forget_all(releases)
 
 
 def _check_there(ids: Collection[str], releases: Path, state: Path) -> None:

@@ -82,18 +82,28 @@ def collection(tmp_path_factory: pytest.TempPathFactory, painted_collection: Pai
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Path:
     """A model folder: 64 x 64 in, 16 numbers out, random weights; saw `collection/train`."""
-    target = tmp_path_factory.mktemp("models") / "tiny-1"
+    return _make_model(tmp_path_factory.mktemp("models") / "tiny-1", collection, DIMENSION)
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Path:
+    """Another, tiny-2: 24 numbers out."""
+    return _make_model(tmp_path_factory.mktemp("other") / "tiny-2", collection, 24)
+
+
+def _make_model(target: Path, collection: Path, dimension: int) -> Path:
+    name, _, version = target.name.partition("-")
     pixels = np.stack(
         [np.asarray(paint(style, 9000).resize((SIDE, SIDE))) for style in sorted(STYLES)]
     )
     manifest = ModelManifest(
         files={},
-        name="tiny",
-        version="1",
+        name=name,
+        version=version,
         backbone="tiny",
         preset="none",
-        dimension=DIMENSION,
-        parts=[Part(name="style", width=DIMENSION, weight=1.0)],
+        dimension=dimension,
+        parts=[Part(name="style", width=dimension, weight=1.0)],
         preprocessing=Preprocessing(height=SIDE, width=SIDE),
         classes=sorted(STYLES),
         created=datetime(2026, 1, 1, tzinfo=UTC).isoformat(),
@@ -101,14 +111,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Pa
     )
     seen = sorted(sha256_of(path) for path in (collection / "train").rglob("*.*"))
     with new_folder(target) as folder:
-        embeddings = _save_network(folder / SAVED_MODEL, pixels)
+        embeddings = _save_network(folder / SAVED_MODEL, pixels, dimension)
         np.savez(folder / CANARIES, pixels=pixels, embeddings=embeddings)
         (folder / SEEN_WORKS).write_text("\n".join(seen) + "\n", encoding="ascii")
         write_manifest(folder, manifest)
     return target
 
 
-def _save_network(path: Path, pixels: np.ndarray) -> np.ndarray:
+def _save_network(path: Path, pixels: np.ndarray, dimension: int) -> np.ndarray:
     """Export a seeded convolutional network; return what TensorFlow makes of `pixels`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
@@ -119,7 +129,7 @@ def _save_network(path: Path, pixels: np.ndarray) -> np.ndarray:
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
     for filters in (8, 16):
         x = keras.layers.Conv2D(filters, 3, strides=2, activation="relu")(x)
-    x = keras.layers.Dense(DIMENSION)(keras.layers.GlobalAveragePooling2D()(x))
+    x = keras.layers.Dense(dimension)(keras.layers.GlobalAveragePooling2D()(x))
     network = keras.Model(inputs, keras.layers.UnitNormalization()(x))
 
     served = tf.Module()

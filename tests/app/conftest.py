@@ -160,6 +160,9 @@ def write_synthetic(
     classes: int = 4,
     vectors: np.ndarray | None = None,
     metadata: Callable[[int], dict[str, str]] = lambda _: {},
+    label: Callable[[int], str | None] | None = None,
+    seen: Callable[[int], bool] = lambda _: False,
+    sha256: Callable[[int], str] = lambda _: "",
 ) -> str:
     """A release of given or of random vectors, for tests that need many; returns its id."""
     id_ = f"20990101T000000Z-{works:04x}"
@@ -170,13 +173,13 @@ def write_synthetic(
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     entries = [
         Entry(
-            *(i, f"w{i}", f"w{i}.png", f"class{i % classes}", None, "", False, False, 9, 9),
-            metadata(i),
+            *(i, f"w{i}", f"w{i}.png", label(i) if label else f"class{i % classes}", None),
+            *(sha256(i), seen(i), False, 9, 9, metadata(i)),
         )
         for i in range(works)
     ]
     thumbnail = make_thumbnail(photo(40, 30))
-    labels, seen = [entry.label for entry in entries], np.zeros(works, np.bool_)
+    labels, unseen = [entry.label for entry in entries], np.zeros(works, np.bool_)
     with new_folder(releases / id_) as folder:
         with thumbnail_writer(folder / THUMBNAILS) as add:
             for row in range(works):
@@ -201,7 +204,7 @@ def write_synthetic(
             left_out={},
             bad=[],
             canaries=canaries,
-            confidence=learn_confidence(vectors, labels, seen, model.manifest),
+            confidence=learn_confidence(vectors, labels, unseen, model.manifest),
         )
         write_manifest(folder, manifest)
     return id_

@@ -21,8 +21,12 @@ from benchmarks.rebuild_kills import Place
 from benchmarks.rebuild_memory import memory
 from index import archive
 from index.gate import gate_file
+from index.known import Embedded, Known
+from index.reading import read_picture
 from index.release import DIFFERENCES, current_release, open_release, release_ids, writing
 from index.space.artefact import MANIFEST, sha256_of
+from index.space.encoder import Encoder
+from index.space.model import load_model
 from tests.conftest import Painter, paint
 
 ROOT = Path(__file__).parents[2]
@@ -263,8 +267,6 @@ def test_what_killed_runs_left_behind_is_cleared(job: Job) -> None:
 
 
 def test_a_damaged_store_is_said_and_embedded_again(job: Job, tiny_model: Path) -> None:
-    from index.space.model import load_model
-
     job.releases.mkdir()
     name = f".embedded-{load_model(tiny_model).digest[:16]}-f32.sqlite"
     (job.releases / name).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
@@ -528,3 +530,52 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(
     assert job.manifest["bad"] == []
     found = job.vectors()
     assert found.keys() == {sha256_of(path) for path in job.root.rglob("*.*")}
+
+
+def test_another_model_embeds_all_again_beside_the_old_release(
+    job: Job, tiny_model: Path, other_model: Path
+) -> None:
+    assert job.run() == 0
+    old = current_release(job.releases)
+    before = {path: path.read_bytes() for path in old.iterdir()}
+    arguments = [str(job.root), "--model", str(other_model), *job.arguments[2:]]
+    assert job.artkin("index", *arguments) == 0, job.err
+    assert current_release(job.releases) == old  # nothing is switched until it is published
+    new = release_ids(job.releases)[-1]
+    release = open_release(job.releases / new)
+    assert release.manifest.report is not None
+    assert (release.manifest.model, release.manifest.report.embedded) == ("tiny-2", 30)
+    assert release.vectors.dimension == 24
+    encoder = Encoder(load_model(other_model), batch=1)
+    for entry in release.catalogue.entries():
+        _, pixels, _ = read_picture(job.root / entry.name, encoder.model.manifest.preprocessing)
+        vector = release.vectors.get(np.array([entry.row]))[0]
+        assert vector == pytest.approx(encoder.encode(pixels[np.newaxis])[0], abs=1e-5)
+    release.close()
+    assert {path: path.read_bytes() for path in old.iterdir()} == before
+    # Each model goes on from its own: two models beside each other, nothing is embedded again.
+    paint("cubism", 777).save(job.root / "cubism" / "new.png")
+    for model, name in ((tiny_model, "tiny-1"), (other_model, "tiny-2")):
+        assert job.artkin("rebuild", arguments[0], "--model", str(model), *arguments[3:]) == 0
+        assert (job.manifest["model"], job.report["embedded"]) == (name, 1)
+    assert len(release_ids(job.releases)) == 4
+
+
+def test_what_a_stopped_run_has_embedded_outlives_the_job_of_another_model(
+    job: Job, other_model: Path
+) -> None:
+    """A new model's first run may take days, and the old one's nightly job goes on."""
+    job.releases.mkdir()
+    model = load_model(other_model)
+    with Known(job.releases, model, []) as known:
+        known.add([Embedded("0" * 64, np.eye(24, dtype=np.float32)[0], b"webp", 9, 9, False)])
+    assert job.run() == 0
+    with Known(job.releases, model, []) as known:
+        assert len(known) == 1
+    # But not a removed work, which may be in it.
+    work = next(iter(job.vectors().values()))[0]
+    release = open_release(current_release(job.releases))
+    id_ = next(entry.id for entry in release.catalogue.entries() if entry.name == work)
+    release.close()
+    assert job.artkin("remove", id_, "--releases", job.releases, "--state", job.state) == 0
+    assert not list(job.releases.glob(".embedded*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import io
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from index.html import STYLE, picture_url
 from index.progress import figure
 from training.dataset import Dataset
 from training.document import (
@@ -80,7 +80,7 @@ def render(document: Document, dataset: Dataset, tested: WorksTested, *, under_w
     return environment.get_template("page.html").render(
         document=document,
         under_way=under_way,
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  ours
+        style=Markup(STYLE + (_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  ours
         scripts=[Markup(text) for text in _scripts(plots)],  # noqa: S704  Bokeh's
         recipe=_recipe(document),
         numbers=numbers,
@@ -126,7 +126,7 @@ def _thumbnails(dataset: Dataset) -> Callable[[int], str]:
         side = (_THUMBNAIL, _THUMBNAIL)
         picture = Image.fromarray(dataset.pixels[row]).resize(side, Image.Resampling.LANCZOS)
         picture.save(file, "WEBP", quality=_QUALITY)
-        return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+        return picture_url(file.getvalue())
 
     return thumbnail
 
