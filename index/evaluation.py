@@ -179,7 +179,9 @@ def works_to_judge_by(release: Release, other: Release | None) -> tuple[list[Ent
         rows, which = unseen, "works that neither model has seen"
     else:
         rows, which = both, "works that the models have seen, which flatters"
-    return release.catalogue.by_rows(looked_at(rows)), which if rows else "no work has a class"
+    return release.catalogue.by_rows(
+        looked_at(rows)
+    ), which if rows else "no work of both has a class"
 
 
 def _open(releases: Path, id_: str | None, opened: ExitStack) -> Release:
