@@ -31,6 +31,7 @@ from index.release import CURRENT, current_release, manifest_of, release_ids
 from index.rollback import roll_back
 from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, ArtkinError, BadInput
+from index.takedown import is_in_any
 
 POLL_SECONDS = 1.0
 CHANGES_SECONDS = 0.25  # a work taken down is out of all answers within a second
@@ -194,6 +195,10 @@ class Follower:
             self.serving().entry(id_)
             self._journal().remove(id_, reason)
             return self._catch_up()
+
+    def is_on_disk(self, id_: str) -> bool:
+        """Whether a release on the disk has a work, as one that was only added has not."""
+        return is_in_any(self._releases, id_)
 
     def _journal(self) -> Changes:
         """Where changes are written: opened with the first, since most services see none."""

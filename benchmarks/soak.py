@@ -2,7 +2,8 @@
 
     python -m benchmarks.soak MODEL RELEASES [--minutes 120]
 
-Pictures good and bad, lists, neighbours, works added and taken down again. Writes
+Pictures good and bad, lists, neighbours, works added and taken down again, some ten requests a
+second: the time counts, not the load. Writes
 `benchmarks/results/soak.json`: memory, threads and open files a minute, and their slopes an hour
 after the first tenth of the time.
 """
@@ -21,6 +22,7 @@ from benchmarks import command
 from benchmarks.robust import family, resident, service, write
 from tests.bad_pictures import accepted, encoded, photo, rejected
 
+PAUSE = 0.2
 KEY = "a-key-of-the-soak-0123456789"
 
 
@@ -63,6 +65,7 @@ def main() -> None:
                         f"{running.url}/v1/admin/items/soak {number}", headers=admin
                     )
                     statuses.update([added.status_code, gone.status_code])
+                time.sleep(PAUSE)
                 if time.monotonic() - sampled > 10:
                     sampled = time.monotonic()
                     samples.append((sampled - begun, *_sample(running.process.pid)))

@@ -108,10 +108,15 @@ def take_down(releases: Path, state: Path) -> None:
         forget_all(releases)
 
 
+def is_in_any(releases: Path, id_: str) -> bool:
+    """Whether a release on the disk has a work."""
+    return any(_has_any(releases / one, {id_}) for one in release_ids(releases))
+
+
 def _check_there(ids: Collection[str], releases: Path, state: Path) -> None:
     known = {change.id for change in read_changes(state / CHANGES)}
     for id_ in ids:
-        if id_ in known or any(_has_any(releases / one, {id_}) for one in release_ids(releases)):
+        if id_ in known or is_in_any(releases, id_):
             continue
         raise BadInput(
             f"a work to remove must be in a release of {releases}, or added to the service; "

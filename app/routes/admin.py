@@ -56,7 +56,8 @@ async def remove_item(
     """Take a work down: it is in no answer any more, nor in later releases; a job takes it out of
     the releases on the disk."""
     serving = await turn.run(following.remove, id, options.reason)
-    jobs.take_down(serving.release.id)
+    if await to_thread.run_sync(following.is_on_disk, id):
+        jobs.take_down(serving.release.id)
     return Ready(works=len(serving.release.vectors), **serving.versions())
 
 
