@@ -27,7 +27,8 @@ from app.serving import Serving, load
 from index.changes import Changes
 from index.ids import ID_RULE, is_usable_id
 from index.match import model_for
-from index.release import CURRENT, current_release, manifest_of, release_ids
+from index.release import manifest_of
+from index.releases import CURRENT, current_release, release_ids
 from index.rollback import roll_back
 from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, ArtkinError, BadInput

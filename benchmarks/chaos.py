@@ -26,7 +26,8 @@ import httpx
 from benchmarks import command
 from benchmarks.robust import milliseconds, service, write
 from index.publish import publish
-from index.release import current_release, open_release, release_ids
+from index.release import open_release
+from index.releases import current_release, release_ids
 from index.space.errors import ArtefactError
 from tests.app.conftest import Service
 from tests.bad_pictures import encoded, photo
@@ -38,7 +39,7 @@ PUBLISHER = """
 import sys
 from pathlib import Path
 from index.publish import publish
-from index.release import release_ids
+from index.releases import release_ids
 releases = Path(sys.argv[1])
 print("begun", flush=True)
 while True:

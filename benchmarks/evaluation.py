@@ -28,15 +28,8 @@ from benchmarks import command
 from index.catalogue import Catalogue, Entry, write_catalogue
 from index.evaluation import evaluate_release
 from index.protocols import embeddings_of, labels_of
-from index.release import (
-    CATALOGUE,
-    INDEX,
-    THUMBNAILS,
-    ReleaseManifest,
-    ask_canaries,
-    new_release_id,
-    open_release,
-)
+from index.release import CATALOGUE, INDEX, THUMBNAILS, ReleaseManifest, ask_canaries, open_release
+from index.releases import new_release_id
 from index.space.artefact import new_folder, write_manifest
 from index.space.encoder import PRECISION
 from index.space.metrics import evaluate

@@ -29,7 +29,8 @@ from benchmarks.robust import write
 from index.embedding import BATCH, embed
 from index.known import Known
 from index.plan import new_plan
-from index.release import current_release, manifest_of
+from index.release import manifest_of
+from index.releases import current_release
 from index.source import Source, read_source
 from index.space.encoder import Encoder
 from index.space.model import Model, load_model

@@ -23,7 +23,8 @@ import numpy as np
 
 from benchmarks import command
 from benchmarks.robust import write
-from index.release import current_id, current_release, open_release, release_ids
+from index.release import open_release
+from index.releases import current_id, current_release, release_ids
 from index.space.errors import ArtefactError
 from tests.conftest import paint
 

@@ -21,7 +21,8 @@ from PIL import Image
 from benchmarks import command
 from benchmarks.rebuild import rebuild_command
 from benchmarks.robust import write
-from index.release import current_release, manifest_of
+from index.release import manifest_of
+from index.releases import current_release
 
 FEW = 1000
 

@@ -24,16 +24,8 @@ from index.match import is_match
 from index.plan import Plan, new_plan
 from index.progress import progress_as, say
 from index.reading import BadFile
-from index.release import (
-    CATALOGUE,
-    Release,
-    current_id,
-    manifest_of,
-    new_release_id,
-    open_release,
-    release_ids,
-    writing,
-)
+from index.release import CATALOGUE, Release, manifest_of, open_release
+from index.releases import current_id, new_release_id, release_ids, writing
 from index.report import Stages, show_differences, show_report
 from index.source import (
     Found,

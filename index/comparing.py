@@ -18,7 +18,8 @@ from rich.table import Table
 from index.before_after import render, rows, sentences
 from index.neighbours import Result, compare_neighbours
 from index.progress import console, on_stderr, say
-from index.release import Release, choose_release, open_release
+from index.release import Release, open_release
+from index.releases import choose_release
 from index.space.artefact import new_file
 from index.space.errors import BadInput
 

@@ -31,7 +31,8 @@ from index.protocols import (
     looks,
     robustness,
 )
-from index.release import Release, choose_release, current_release, open_release
+from index.release import Release, open_release
+from index.releases import choose_release, current_release
 from index.space.comparison import compare
 from index.space.encoder import Encoder
 from index.space.errors import BadInput

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from index.gate import Verdict, gate_file
 from index.progress import console, figure, say
-from index.release import current_id, is_held, manifest_of, release_ids
+from index.release import manifest_of
+from index.releases import current_id, is_held, release_ids
 from index.space.errors import ArtefactError
 
 

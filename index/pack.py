@@ -11,7 +11,8 @@ from pathlib import Path
 
 from index.match import check_match, model_for
 from index.progress import say
-from index.release import choose_release, current_id, open_release
+from index.release import open_release
+from index.releases import choose_release, current_id
 from index.space.artefact import new_file
 from index.space.errors import BadInput
 from index.space.model import load_model

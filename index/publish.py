@@ -17,7 +17,8 @@ from typing import Any
 
 from index.gate import judge, keep
 from index.progress import say
-from index.release import ReleaseManifest, choose_release, current_id, open_release, switch
+from index.release import ReleaseManifest, open_release
+from index.releases import choose_release, current_id, switch
 from index.space.errors import ArtefactError, BadInput, Refused
 
 HISTORY = "history.jsonl"  # beside the releases: every switch, when, by whom and why

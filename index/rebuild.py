@@ -16,7 +16,8 @@ from index.build import build, look, say_built
 from index.changes import CHANGES, read_changes
 from index.progress import progress_as, say
 from index.publish import history, publish, say_published
-from index.release import current_id, is_held, manifest_of, release_ids, remove_release, writing
+from index.release import manifest_of
+from index.releases import current_id, is_held, release_ids, remove_release, writing
 from index.source import Source, add_source_arguments, refuse_bad_places, source_of
 from index.space.errors import ArtefactError, BadInput, Refused
 from index.space.model import Model, load_model

@@ -17,7 +17,8 @@ from index.match import check_match
 from index.pack import MODELS, RELEASES
 from index.progress import say
 from index.publish import switch_to
-from index.release import current_id, open_release, release_ids, writing
+from index.release import open_release
+from index.releases import current_id, release_ids, writing
 from index.space.artefact import new_folder, sync_folder
 from index.space.errors import BadInput
 from index.space.model import load_model

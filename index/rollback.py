@@ -10,7 +10,8 @@ from pathlib import Path
 
 from index.progress import say
 from index.publish import history, switch_to
-from index.release import ReleaseManifest, choose_release, current_id, manifest_of, release_ids
+from index.release import ReleaseManifest, manifest_of
+from index.releases import choose_release, current_id, release_ids
 from index.space.errors import BadInput
 
 

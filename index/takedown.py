@@ -30,19 +30,15 @@ from index.progress import say
 from index.publish import switch_to
 from index.release import (
     CATALOGUE,
-    CURRENT,
     DIFFERENCES,
     INDEX,
     THUMBNAILS,
     Release,
     ReleaseManifest,
     ask_canaries,
-    current_id,
     open_release,
-    release_ids,
-    remove_release,
-    writing,
 )
+from index.releases import CURRENT, current_id, release_ids, remove_release, writing
 from index.report import Copies
 from index.space.artefact import new_folder, write_manifest
 from index.space.errors import ArtefactError, BadInput, Refused

@@ -9,7 +9,8 @@ import argparse
 from pathlib import Path
 
 from index.progress import say
-from index.release import choose_release, open_release, release_ids
+from index.release import open_release
+from index.releases import choose_release, release_ids
 from index.space.errors import ArtefactError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from index.build import build
-from index.release import release_ids, writing
+from index.releases import release_ids, writing
 from index.source import Source
 from index.space.model import load_model
 

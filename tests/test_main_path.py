@@ -13,7 +13,8 @@ import pytest
 
 import artkin
 from index.collection import read_collection
-from index.release import current_release, open_release
+from index.release import open_release
+from index.releases import current_release
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "art_institute"
 QUERY = "test/1890s/claude-monet_the-customs-house-at-varengeville_16542.jpg"

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from index.release import switch
+from index.releases import switch
 from tests.app.conftest import ADMIN, ROOT, Service, write_synthetic
 
 JOBS = "/v1/admin/evaluations"

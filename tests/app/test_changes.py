@@ -15,7 +15,8 @@ import pytest
 import artkin
 from index.changes import Changes, read_changes
 from index.publish import publish
-from index.release import current_release, open_release, release_ids
+from index.release import open_release
+from index.releases import current_release, release_ids
 from index.space.errors import ArtefactError
 from tests.app.conftest import ADMIN, Service
 from tests.app.test_admin import finished

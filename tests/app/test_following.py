@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from index.publish import publish
-from index.release import INDEX, ReleaseManifest, current_release, switch
+from index.release import INDEX, ReleaseManifest
+from index.releases import current_release, switch
 from index.rollback import roll_back
 from index.space.artefact import read_manifest, write_manifest
 from tests.app.conftest import Service, Starter, write_synthetic

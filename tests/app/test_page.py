@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from index.confidence import Confidence
-from index.release import ReleaseManifest, current_release
+from index.release import ReleaseManifest
+from index.releases import current_release
 from index.space.artefact import read_manifest, write_manifest
 from tests.app.conftest import Service
 from tests.bad_pictures import encoded, photo

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from index.release import current_release, open_release
+from index.release import open_release
+from index.releases import current_release
 from index.space.encoder import Encoder
 from index.space.model import load_model
 from index.space.preprocessing import UPLOAD_LIMITS, decode, to_pixels

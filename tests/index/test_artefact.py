@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from index.release import current_release, open_release
+from index.release import open_release
+from index.releases import current_release
 from index.space.artefact import (
     MANIFEST,
     SEAL,

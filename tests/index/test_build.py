@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 import artkin
-from index.release import CATALOGUE, current_release, open_release, release_ids
+from index.release import CATALOGUE, open_release
+from index.releases import current_release, release_ids
 from index.space.artefact import MANIFEST, sha256_of
 from index.space.encoder import Encoder
 from index.space.model import load_model

@@ -13,7 +13,8 @@ from PIL import Image
 import artkin
 from index.evaluation import evaluate_release
 from index.progress import figure
-from index.release import Release, current_release, open_release, release_ids
+from index.release import Release, open_release
+from index.releases import current_release, release_ids
 from index.space.artefact import write_manifest
 from index.space.errors import BadInput
 from index.space.metrics import evaluate

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import artkin
-from index.release import current_id, current_release, open_release
+from index.release import open_release
+from index.releases import current_id, current_release
 from index.space.artefact import MANIFEST
 from index.space.model import load_model
 

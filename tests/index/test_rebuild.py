@@ -23,7 +23,8 @@ from index import archive
 from index.gate import gate_file
 from index.known import Embedded, Known
 from index.reading import read_picture
-from index.release import DIFFERENCES, current_release, open_release, release_ids, writing
+from index.release import DIFFERENCES, open_release
+from index.releases import current_release, release_ids, writing
 from index.space.artefact import MANIFEST, sha256_of
 from index.space.encoder import Encoder
 from index.space.model import load_model
@@ -243,7 +244,7 @@ def test_two_at_once_are_refused_and_a_dead_ones_lock_is_free(job: Job) -> None:
         assert " does since 20" in err
         assert err.count("\n") == 1
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from pathlib import Path; from index.release import "
+        [sys.executable, "-c", "import sys; from pathlib import Path; from index.releases import "
          "writing\nwith writing(Path(sys.argv[1])): print(1, flush=True); sys.stdin.read()",
          str(job.releases)],
         cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -13,19 +13,8 @@ import numpy as np
 import pytest
 
 import artkin
-from index.release import (
-    CATALOGUE,
-    CURRENT,
-    DIFFERENCES,
-    INDEX,
-    THUMBNAILS,
-    ReleaseManifest,
-    current_release,
-    new_release_id,
-    open_release,
-    release_ids,
-    switch,
-)
+from index.release import CATALOGUE, DIFFERENCES, INDEX, THUMBNAILS, ReleaseManifest, open_release
+from index.releases import CURRENT, current_release, new_release_id, release_ids, switch
 from index.space.artefact import read_manifest, write_manifest
 from index.space.errors import ArtefactError
 from index.vectors import FaissVectors, write_index
