@@ -35,14 +35,14 @@ from index.thumbnails import make_thumbnail
 SPEC = Preprocessing(height=224, width=224)
 MEGAPIXELS = (20, 100, 250, 500)
 THREADS = 4
-# The largest WebP has 268 megapixels, the largest AVIF that 2 GiB are enough for 178.
+# The largest WebP has 268 megapixels; for an AVIF above 143 more than 2 GiB could be needed.
 LESS = {"webp": (20, 100, 250), "webp lossless": (20, 100, 250), "avif": (20, 100, 170)}
 TOGETHER = [("bmp", 500)] * 2 + [("webp lossless", 80)] * 2 + [("tiff 16-bit strips", 60)] * 4
 
 
 def texture(megapixels: int, depth: int) -> pyvips.Image:
     """RGB: a coarse ramp over a fine grain."""
-    side = round((megapixels * 1e6) ** 0.5)
+    side = int((megapixels * 1e6) ** 0.5)
     grain = np.random.default_rng(0).integers(0, 16, (1024, 1024, 3), np.uint8)
     times = side // 1024 + 1
     grains = pyvips.Image.new_from_array(grain).replicate(times, times).crop(0, 0, side, side)

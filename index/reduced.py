@@ -24,8 +24,9 @@ from index.space.preprocessing import (
 
 MAX_MEMORY = 2 << 30  # bytes
 _BAND = 32  # rows of the reduced picture made at a time
-# Bytes a pixel, measured: Pillow for a whole AVIF or JPEG 2000, libvips for a WebP.
-_AVIF, _JPEG2000, _WEBP = 12, 19, 5
+# Bytes a pixel, measured: Pillow for a whole AVIF (of 10 bits) or JPEG 2000, libvips for a WebP.
+_AVIF, _WEBP = 15, 5
+_JPEG2000_BAND, _JPEG2000_PICTURE = 5, 4
 _WEBP_PIXELS = 16383 * 16383  # the most that the format can hold
 _JPEG2000_HEADER = 4 << 20  # bytes in which its codestream begins; a colour profile stands before
 _ADVICE = {
@@ -85,7 +86,8 @@ def bytes_needed(kind: str, header: Image.Image | None, file: FileIO, size: int)
         case "JPEG":
             return coefficient_bytes(header) + size
         case "JPEG2000":
-            return (_JPEG2000 * pixels >> 2 * _halvings(header, file)) + size
+            a_pixel = _JPEG2000_BAND * len(header.getbands()) + _JPEG2000_PICTURE
+            return (a_pixel * pixels >> 2 * _halvings(header, file)) + size
         case "AVIF":
             return _AVIF * pixels + size
         case "PNG":
