@@ -46,13 +46,26 @@ def factor_of(width: int, height: int) -> int:
 
 
 def coefficient_bytes(header: Image.Image) -> int:
-    """What a JPEG's decoder holds: of a progressive one the coefficients of the whole picture."""
-    if not header.info.get("progressive"):
+    """What a JPEG's decoder holds: all coefficients where more than one scan makes the picture.
+
+    Args:
+        header: just opened; its file stands behind the head of the first scan.
+    """
+    layers = [(h, v) for _, h, v, _ in header.layer]  # type: ignore[attr-defined]
+    if not header.info.get("progressive") and _scan_has(len(layers), header):
         return 0
-    samplings: list[tuple[int, int]] = [(h, v) for _, h, v, _ in header.layer]  # type: ignore[attr-defined]
-    largest = max(h for h, _ in samplings) * max(v for _, v in samplings)
-    samples = sum(h * v for h, v in samplings) / largest
+    largest = max(h for h, _ in layers) * max(v for _, v in layers)
+    samples: float = sum(h * v for h, v in layers) / largest
     return round(2 * samples * header.width * header.height)
+
+
+def _scan_has(components: int, header: Image.Image) -> bool:
+    file: FileIO = header.fp  # type: ignore[attr-defined]
+    place = file.tell()
+    file.seek(place - 2 * components - 4)  # number, two bytes for each, three of the whole scan
+    number = file.read(1)
+    file.seek(place)
+    return number == bytes([components])
 
 
 def check_memory(kind: str, needed: int) -> None:

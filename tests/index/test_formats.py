@@ -404,12 +404,22 @@ def progressive(size: tuple[int, int]) -> bytes:
     return data.replace(struct.pack(">HH", 120, 160), struct.pack(">HH", size[1], size[0]), 1)
 
 
+def scan_by_scan(size: tuple[int, int]) -> bytes:
+    """Not progressive, but a scan for each colour: the head of the first one is that far true."""
+    data = encoded(photo(), "JPEG", subsampling=0)
+    at = data.index(b"\xff\xda\x00\x0c\x03")
+    head = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    data = data[:at] + head + data[at + 14 :]
+    return data.replace(struct.pack(">HH", 120, 160), struct.pack(">HH", size[1], size[0]), 1)
+
+
 def avif(size: tuple[int, int]) -> bytes:
     return encoded(photo(), "AVIF").replace(struct.pack(">II", 160, 120), struct.pack(">II", *size))
 
 
 @pytest.mark.parametrize(
-    ("make", "side"), [(interlaced, 20_000), (progressive, 20_000), (avif, 14_000)]
+    ("make", "side"),
+    [(interlaced, 20_000), (progressive, 20_000), (scan_by_scan, 20_000), (avif, 14_000)],
 )
 def test_what_cannot_be_decoded_in_parts_is_refused_on_its_header(
     tmp_path: Path, make: Callable[[tuple[int, int]], bytes], side: int
