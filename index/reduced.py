@@ -132,7 +132,7 @@ def load_reduced(
     if kind == "JPEG":
         return _load_jpeg(header, file), size
     if kind == "JPEG2000":
-        header.reduce = _halvings(header, file)  # type: ignore[method-assign, assignment]
+        _halve(header, _halvings(header, file))
     header.load()
     return _in_bands(header, factor_of(*header.size)), size
 
@@ -150,6 +150,16 @@ def _load_jpeg(header: Image.Image, file: FileIO) -> Image.Image:
 def _halvings(header: Image.Image, file: FileIO) -> int:
     """How often a JPEG 2000 is halved while it is decoded: as its codestream offers."""
     return min(_levels(file), int(math.log2(factor_of(*header.size))))
+
+
+def _halve(header: Image.Image, times: int) -> None:
+    """Make it decode smaller.
+
+    Sizes are rounded up; Pillow 13 rounds to the nearest, and then takes the data for broken.
+    """
+    width, height = (-(-side >> times) << times for side in header.size)
+    header._size = (width, height)
+    header.reduce = times  # type: ignore[method-assign, assignment]
 
 
 def _levels(file: FileIO) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import subprocess
 import sys
@@ -159,6 +160,21 @@ def test_every_large_picture_is_the_same_at_a_reduced_scale(
     assert min(small.size) >= 1024
     assert small.width <= (LARGE[0] + 1) // 2 or kind == "JPEG"  # that only by powers of two
     assert distance(small, image) <= 1
+
+
+@pytest.mark.parametrize("side", [4097, 4103])
+@pytest.mark.parametrize("tile", [None, (1024, 1024)])
+def test_a_jpeg_2000_is_halved_whatever_its_sides(
+    tmp_path: Path, side: int, tile: tuple[int, int] | None
+) -> None:
+    """Sides that four does not divide: the format rounds them up."""
+    image = large().resize((side, side + 1))
+    path = put(tmp_path, encoded(image, "JPEG2000", irreversible=True, tile_size=tile))
+    with path.open("rb", buffering=0) as file:
+        small, size = load_reduced("JPEG2000", Image.open(file), file)
+    assert size == (side, side + 1)
+    assert small.size == (math.ceil(side / 4), math.ceil((side + 1) / 4))
+    assert distance(small, image) <= 0.5
 
 
 @pytest.mark.parametrize(
