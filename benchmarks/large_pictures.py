@@ -1,12 +1,12 @@
 """Memory and time that large pictures take to be read, each in a process of its own.
 
-    python -m benchmarks.large_pictures
+    python -m benchmarks.large_pictures            # or with kinds: those alone again
 
 Makes pictures of 20 to 500 megapixels in every format, up to what the format or artkin takes, and
 reads each as `artkin index` does: decoded, brought to 224 x 224 pixels and to a thumbnail. Peak
 memory is of the whole process, Python and libraries with it. At the end the largest ones and
 others together, by four threads. Writes `benchmarks/results/large_pictures.json`; needs 4 GB of
-disk and, for making the JPEG 2000, 12 GB of memory.
+disk and, for making them, 12 GB of memory.
 """
 
 from __future__ import annotations
@@ -32,32 +32,39 @@ from index.space.errors import ImageRejected
 from index.space.preprocessing import Preprocessing
 from index.thumbnails import make_thumbnail
 
+RESULT = Path("benchmarks/results/large_pictures.json")
 SPEC = Preprocessing(height=224, width=224)
 MEGAPIXELS = (20, 100, 250, 500)
 THREADS = 4
-# The largest WebP has 268 megapixels, the largest AVIF that 2 GiB are enough for 178.
-LESS = {"webp": (20, 100, 250), "webp lossless": (20, 100, 250), "avif": (20, 100, 170)}
+# The largest WebP has 268 megapixels; for an AVIF above 143 more than 2 GiB could be needed.
+# OpenJPEG writes no larger picture as one tile.
+LESS = {
+    "jpeg 2000": (20, 100),
+    "webp": (20, 100, 250),
+    "webp lossless": (20, 100, 250),
+    "avif": (20, 100, 170),
+}
 TOGETHER = [("bmp", 500)] * 2 + [("webp lossless", 80)] * 2 + [("tiff 16-bit strips", 60)] * 4
 
 
-def texture(megapixels: int, depth: int) -> pyvips.Image:
-    """RGB: a coarse ramp over a fine grain."""
-    side = round((megapixels * 1e6) ** 0.5)
-    grain = np.random.default_rng(0).integers(0, 16, (1024, 1024, 3), np.uint8)
+def texture(megapixels: int, depth: int, grain: bool = True) -> pyvips.Image:
+    """RGB: a coarse ramp under a fine grain."""
+    side = int((megapixels * 1e6) ** 0.5)
+    noise = np.random.default_rng(0).integers(0, 16 if grain else 1, (1024, 1024, 3), np.uint8)
     times = side // 1024 + 1
-    grains = pyvips.Image.new_from_array(grain).replicate(times, times).crop(0, 0, side, side)
+    grains = pyvips.Image.new_from_array(noise).replicate(times, times).crop(0, 0, side, side)
     place = pyvips.Image.xyz(side, side) * (220 / side)
     ramp = place[0].bandjoin([place[1], (place[0] + place[1]) / 2])
     image = (ramp + grains).cast("uchar").copy(interpretation="srgb")
     return image if depth == 8 else (image * 257).cast("ushort").copy(interpretation="rgb16")
 
 
-def by_pillow(kind: str, **options: Any) -> Callable[[int, Path], None]:
+def by_pillow(kind: str, grain: bool = True, **options: Any) -> Callable[[int, Path], None]:
     """A function that writes such a picture with Pillow."""
 
     def write(megapixels: int, path: Path) -> None:
         Image.MAX_IMAGE_PIXELS = None
-        image = texture(megapixels, 8)
+        image = texture(megapixels, 8, grain)
         image = image[0] if kind == "GIF" else image
         Image.fromarray(image.numpy()).save(path, kind, **options)
 
@@ -79,6 +86,10 @@ KINDS: dict[str, Callable[[int, Path], None]] = {
     ),
     "tiff 16-bit strips": by_libvips("tiffsave", 16),
     "jpeg 2000": by_pillow("JPEG2000", irreversible=True, quality_layers=[40]),
+    # Without grain, with which writing the largest takes half an hour.
+    "jpeg 2000 tiles": by_pillow(
+        "JPEG2000", False, irreversible=True, quality_layers=[40], tile_size=(2048, 2048)
+    ),
     "jpeg": by_libvips("jpegsave", Q=90),
     "jpeg progressive, 4:2:0": by_libvips("jpegsave", Q=80, interlace=True),
     "png 16-bit": by_libvips("pngsave", 16, compression=1),
@@ -91,12 +102,13 @@ KINDS: dict[str, Callable[[int, Path], None]] = {
 }
 
 
-def main() -> None:
+def main(kinds: list[str]) -> None:
     """Make, read, write the result."""
-    rows = []
+    before = json.loads(RESULT.read_text(encoding="utf-8"))["pictures"] if kinds else []
+    rows = [row for row in before if row["kind"] not in kinds]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"
-        for kind in KINDS:
+        for kind in kinds or KINDS:
             for megapixels in LESS.get(kind, MEGAPIXELS):
                 _itself("make", kind, str(megapixels), str(path))
                 row = {"kind": kind, "megapixels": megapixels, "file_mb": _megabytes(path)}
@@ -110,8 +122,7 @@ def main() -> None:
         "pictures": rows,
         "together": together,
     }
-    target = Path("benchmarks/results/large_pictures.json")
-    target.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _itself(*arguments: str) -> str:
@@ -159,5 +170,5 @@ if __name__ == "__main__":
             print(json.dumps(read(*map(Path, paths))))
         case ["together", folder]:
             print(json.dumps(together(Path(folder))))
-        case _:
-            main()
+        case kinds:
+            main(kinds)

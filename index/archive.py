@@ -39,7 +39,8 @@ _large = threading.Lock()
 # and once more where its colours are converted).
 _WHOLE = {"WEBP": 20, "JPEG2000": 20, "AVIF": 20}
 _TRANSPARENT = 16  # the picture, its ground, the two laid together, and without transparency
-_TIFF_SUBFILE = 254  # tag; its lowest bit says: a smaller version of another picture of the file
+_TIFF_SUBFILE = 254  # tag; its lowest bit: a smaller version of another picture of the file
+_PREVIEWS = (1, 3, 5, 7)
 CHANGED_WHILE_READ = "changed-while-read"
 
 
@@ -125,7 +126,7 @@ def _header(file: FileIO, kind: str) -> Image.Image | None:
             if kind == "TIFF":
                 return None
             raise UnidentifiedImageError from error
-    if kind == "TIFF" and int(header.tag_v2.get(_TIFF_SUBFILE, 0)) & 1:  # type: ignore[attr-defined]
+    if kind == "TIFF" and header.tag_v2.get(_TIFF_SUBFILE) in _PREVIEWS:  # type: ignore[attr-defined]
         raise ImageRejected(
             "unsupported-image",
             "a TIFF's first picture must be the work; received a preview of it (a camera's raw "

@@ -24,8 +24,9 @@ from index.space.preprocessing import (
 
 MAX_MEMORY = 2 << 30  # bytes
 _BAND = 32  # rows of the reduced picture made at a time
-# Bytes a pixel, measured: Pillow for a whole AVIF or JPEG 2000, libvips for a WebP.
-_AVIF, _JPEG2000, _WEBP = 12, 19, 5
+# Bytes a pixel, measured: Pillow for a whole AVIF (of 10 bits) or JPEG 2000, libvips for a WebP.
+_AVIF, _WEBP = 15, 5
+_JPEG2000_BAND, _JPEG2000_PICTURE = 5, 4
 _WEBP_PIXELS = 16383 * 16383  # the most that the format can hold
 _JPEG2000_HEADER = 4 << 20  # bytes in which its codestream begins; a colour profile stands before
 _ADVICE = {
@@ -45,13 +46,26 @@ def factor_of(width: int, height: int) -> int:
 
 
 def coefficient_bytes(header: Image.Image) -> int:
-    """What a JPEG's decoder holds: of a progressive one the coefficients of the whole picture."""
-    if not header.info.get("progressive"):
+    """What a JPEG's decoder holds: all coefficients where more than one scan makes the picture.
+
+    Args:
+        header: just opened; its file stands behind the head of the first scan.
+    """
+    layers = [(h, v) for _, h, v, _ in header.layer]  # type: ignore[attr-defined]
+    if not header.info.get("progressive") and _scan_has(len(layers), header):
         return 0
-    samplings: list[tuple[int, int]] = [(h, v) for _, h, v, _ in header.layer]  # type: ignore[attr-defined]
-    largest = max(h for h, _ in samplings) * max(v for _, v in samplings)
-    samples = sum(h * v for h, v in samplings) / largest
+    largest = max(h for h, _ in layers) * max(v for _, v in layers)
+    samples: float = sum(h * v for h, v in layers) / largest
     return round(2 * samples * header.width * header.height)
+
+
+def _scan_has(components: int, header: Image.Image) -> bool:
+    file: FileIO = header.fp  # type: ignore[attr-defined]
+    place = file.tell()
+    file.seek(place - 2 * components - 4)  # number, two bytes for each, three of the whole scan
+    number = file.read(1)
+    file.seek(place)
+    return number == bytes([components])
 
 
 def check_memory(kind: str, needed: int) -> None:
@@ -85,7 +99,8 @@ def bytes_needed(kind: str, header: Image.Image | None, file: FileIO, size: int)
         case "JPEG":
             return coefficient_bytes(header) + size
         case "JPEG2000":
-            return (_JPEG2000 * pixels >> 2 * _halvings(header, file)) + size
+            a_pixel = _JPEG2000_BAND * len(header.getbands()) + _JPEG2000_PICTURE
+            return (a_pixel * pixels >> 2 * _halvings(header, file)) + size
         case "AVIF":
             return _AVIF * pixels + size
         case "PNG":
@@ -117,7 +132,7 @@ def load_reduced(
     if kind == "JPEG":
         return _load_jpeg(header, file), size
     if kind == "JPEG2000":
-        header.reduce = _halvings(header, file)  # type: ignore[method-assign, assignment]
+        _halve(header, _halvings(header, file))
     header.load()
     return _in_bands(header, factor_of(*header.size)), size
 
@@ -135,6 +150,16 @@ def _load_jpeg(header: Image.Image, file: FileIO) -> Image.Image:
 def _halvings(header: Image.Image, file: FileIO) -> int:
     """How often a JPEG 2000 is halved while it is decoded: as its codestream offers."""
     return min(_levels(file), int(math.log2(factor_of(*header.size))))
+
+
+def _halve(header: Image.Image, times: int) -> None:
+    """Make it decode smaller.
+
+    Sizes are rounded up; Pillow 13 rounds to the nearest, and then takes the data for broken.
+    """
+    width, height = (-(-side >> times) << times for side in header.size)
+    header._size = (width, height)
+    header.reduce = times  # type: ignore[method-assign, assignment]
 
 
 def _levels(file: FileIO) -> int:

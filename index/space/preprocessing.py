@@ -1,7 +1,8 @@
 """A picture's bytes to the model's pixels: one function for training, indexing and serving.
 
 The steps, in order (version 1): format told by content; limits checked on the header; decoded
-whole, JPEGs at the smallest DCT scale that keeps both sides >= 1024; EXIF orientation applied;
+whole, JPEGs at the smallest DCT scale that keeps both sides >= 1024 (as are all of the
+collection's pictures above 89 megapixels, `index/archive.py`); EXIF orientation applied;
 transparency laid on white; ICC colours converted to sRGB; squashed to the model's size with an
 antialiased bicubic filter. `Preprocessing` travels in the model's manifest: a change of any step
 is a new `VERSION`, and a model made with another version is refused.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 import subprocess
 import sys
@@ -159,6 +160,21 @@ def test_every_large_picture_is_the_same_at_a_reduced_scale(
     assert min(small.size) >= 1024
     assert small.width <= (LARGE[0] + 1) // 2 or kind == "JPEG"  # that only by powers of two
     assert distance(small, image) <= 1
+
+
+@pytest.mark.parametrize("side", [4097, 4103])
+@pytest.mark.parametrize("tile", [None, (1024, 1024)])
+def test_a_jpeg_2000_is_halved_whatever_its_sides(
+    tmp_path: Path, side: int, tile: tuple[int, int] | None
+) -> None:
+    """Sides that four does not divide: the format rounds them up."""
+    image = large().resize((side, side + 1))
+    path = put(tmp_path, encoded(image, "JPEG2000", irreversible=True, tile_size=tile))
+    with path.open("rb", buffering=0) as file:
+        small, size = load_reduced("JPEG2000", Image.open(file), file)
+    assert size == (side, side + 1)
+    assert small.size == (math.ceil(side / 4), math.ceil((side + 1) / 4))
+    assert distance(small, image) <= 0.5
 
 
 @pytest.mark.parametrize(
@@ -404,12 +420,22 @@ def progressive(size: tuple[int, int]) -> bytes:
     return data.replace(struct.pack(">HH", 120, 160), struct.pack(">HH", size[1], size[0]), 1)
 
 
+def scan_by_scan(size: tuple[int, int]) -> bytes:
+    """Not progressive, but a scan for each colour: the head of the first one is that far true."""
+    data = encoded(photo(), "JPEG", subsampling=0)
+    at = data.index(b"\xff\xda\x00\x0c\x03")
+    head = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    data = data[:at] + head + data[at + 14 :]
+    return data.replace(struct.pack(">HH", 120, 160), struct.pack(">HH", size[1], size[0]), 1)
+
+
 def avif(size: tuple[int, int]) -> bytes:
     return encoded(photo(), "AVIF").replace(struct.pack(">II", 160, 120), struct.pack(">II", *size))
 
 
 @pytest.mark.parametrize(
-    ("make", "side"), [(interlaced, 20_000), (progressive, 20_000), (avif, 14_000)]
+    ("make", "side"),
+    [(interlaced, 20_000), (progressive, 20_000), (scan_by_scan, 20_000), (avif, 14_000)],
 )
 def test_what_cannot_be_decoded_in_parts_is_refused_on_its_header(
     tmp_path: Path, make: Callable[[tuple[int, int]], bytes], side: int

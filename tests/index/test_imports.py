@@ -60,7 +60,11 @@ def test_a_whole_run_loads_no_tensorflow(
         f"assert artkin.main(['evaluate', '--releases', {str(tmp_path / 'r')!r}]) == 0\n"
         f"assert artkin.main(['check', {str(collection)!r}]) == 0"
     )
-    assert not loaded & FORBIDDEN
+    assert not loaded & (FORBIDDEN | {"pyvips"})
+
+
+def test_the_service_does_not_load_libvips() -> None:
+    assert "pyvips" not in loaded_by("import app.main, app.serve, app.decoding, app.serving")
 
 
 @pytest.mark.parametrize(
