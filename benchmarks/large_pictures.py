@@ -26,6 +26,7 @@ import numpy as np
 import pyvips
 from PIL import Image
 
+from benchmarks import command
 from index.parallel import parallel_map
 from index.reading import read_picture
 from index.space.errors import ImageRejected
@@ -102,8 +103,13 @@ KINDS: dict[str, Callable[[int, Path], None]] = {
 }
 
 
-def main(kinds: list[str]) -> None:
+def main() -> None:
     """Make, read, write the result."""
+    parser = command.Command(__doc__)
+    parser.add_argument("kinds", nargs="*", help=f"to measure anew, of {', '.join(KINDS)}; or all")
+    kinds = parser.parse_args().kinds
+    if unknown := set(kinds) - KINDS.keys():
+        parser.error(f"kinds must be of {', '.join(KINDS)}; received {', '.join(unknown)}")
     before = json.loads(RESULT.read_text(encoding="utf-8"))["pictures"] if kinds else []
     rows = [row for row in before if row["kind"] not in kinds]
     with tempfile.TemporaryDirectory() as folder:
@@ -126,8 +132,9 @@ def main(kinds: list[str]) -> None:
 
 
 def _itself(*arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmarks.large_pictures", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    code = "import sys; from benchmarks.large_pictures import step; step(*sys.argv[1:])"
+    called = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(called, check=True, capture_output=True, text=True).stdout
 
 
 def _megabytes(path: Path) -> int:
@@ -162,13 +169,15 @@ def together(folder: Path) -> dict[str, object]:
     return {"pictures": what} | json.loads(_itself("read", *map(str, paths)))
 
 
+def step(name: str, *arguments: str) -> None:
+    """What a process of its own does: makes a picture, reads some, or a folder of them."""
+    if name == "make":
+        kind, megapixels, path = arguments
+        KINDS[kind](int(megapixels), Path(path))
+    else:
+        paths = map(Path, arguments)
+        print(json.dumps(read(*paths) if name == "read" else together(*paths)))
+
+
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["make", kind, megapixels, path]:
-            KINDS[kind](int(megapixels), Path(path))
-        case ["read", *paths]:
-            print(json.dumps(read(*map(Path, paths))))
-        case ["together", folder]:
-            print(json.dumps(together(Path(folder))))
-        case kinds:
-            main(kinds)
+    command.run(main)

@@ -470,7 +470,7 @@ def test_damaged_files_are_named_and_the_rest_goes_on(
     code = artkin.main([*map(str, arguments), "--max-bad", "100"])
     said = capsys.readouterr()
     assert (code, said.err) == (0, "")
-    assert "5 works embedded in" in said.out
+    assert "5 works, 5 of them embedded now" in said.out
     skipped = [line for line in said.out.splitlines() if line.startswith("skipped")]
     assert len(skipped) == 15
     assert {line.split(": ")[1] for line in skipped} <= {"image-corrupt", "unsupported-image"}
