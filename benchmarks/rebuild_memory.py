@@ -35,7 +35,8 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [memory(options.model, works) for works in (FEW, options.works)]
     result = {"sizes": sizes, "growth": round(sizes[1]["peak_mib"] / sizes[0]["peak_mib"] - 1, 3)}
-    write("rebuild_memory", f"python -m benchmarks.rebuild_memory {options.model}", result)
+    called = f"python -m benchmarks.rebuild_memory {options.model} --works {options.works}"
+    write("rebuild_memory", called, result)
 
 
 def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
