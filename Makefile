@@ -36,6 +36,7 @@ chaos: $(VENV)/installed
 	$(BIN)/python -m benchmarks.bad_inputs $(MODEL) $(RELEASES)
 	$(BIN)/python -m benchmarks.overload $(MODEL) $(RELEASES) $(PICTURE)
 	$(BIN)/python -m benchmarks.chaos $(MODEL) examples/art_institute
+	$(BIN)/python -m benchmarks.rebuild_kills $(MODEL)
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check
