@@ -193,8 +193,8 @@ class Follower:
             Problem: 404 `no-such-item`.
         """
         with self._changing:
-            self.serving().entry(id_)
-            self._journal().remove(id_, reason)
+            entry = self.serving().entry(id_)
+            self._journal().remove(id_, reason, entry.sha256)
             return self._catch_up()
 
     def is_on_disk(self, id_: str) -> bool:

@@ -15,7 +15,7 @@ from fasteners import ReaderWriterLock
 
 from app import metrics
 from index.catalogue import Entry
-from index.changes import Change, read_changes
+from index.changes import ADDED, Change, read_changes
 from index.collection import Work
 from index.embedding import entry_of
 from index.reading import read_picture
@@ -66,8 +66,7 @@ class LiveRelease:
                 _log.error("the work %r that was added cannot be used: %s", work.id, error)
         release = self._release
         with self.lock.write_lock():
-            before = release.catalogue.by_id(change.id)
-            if before is not None:
+            for before in self._before(change):
                 release.vectors.delete(np.asarray([before.row], np.int64))
                 release.catalogue.delete(before.row)
             if added is not None:
@@ -77,6 +76,14 @@ class LiveRelease:
                 release.thumbnails.insert(entry.row, thumbnail)
                 self._next_row += 1
         metrics.works.set(len(release.vectors))
+
+    def _before(self, change: Change) -> list[Entry]:
+        """The work as it was, and of a removed one the same file under other names."""
+        catalogue = self._release.catalogue
+        found = catalogue.by_id(change.id)
+        others = catalogue.by_sha256(change.sha256) if change.sha256 else []
+        same = [entry for entry in others if not entry.name.startswith(ADDED)]
+        return list({e.row: e for e in [*([found] if found else []), *same]}.values())
 
     def _has(self, added: Work) -> bool:
         entry = self._release.catalogue.by_id(added.id)

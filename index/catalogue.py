@@ -79,10 +79,10 @@ class Catalogue:
         found = self._ask("SELECT * FROM works WHERE id = ?", [id_])
         return entry_of(found[0]) if found else None
 
-    def by_sha256(self, sha256: str) -> Entry | None:
-        """A work whose picture file has that digest, or None."""
-        found = self._ask("SELECT * FROM works WHERE sha256 = ? LIMIT 1", [sha256])
-        return entry_of(found[0]) if found else None
+    def by_sha256(self, sha256: str) -> list[Entry]:
+        """The works whose picture files have that digest."""
+        found = self._ask("SELECT * FROM works WHERE sha256 = ? ORDER BY row", [sha256])
+        return [entry_of(row) for row in found]
 
     def by_rows(self, rows: Sequence[int]) -> list[Entry]:
         """The works of rows, in their order.

@@ -5,7 +5,7 @@
 
 It outlives releases. The service applies it to whatever release it loads, `artkin rebuild` builds
 it in: a removed work stays removed although its picture is still in the collection. Of a removed
-work there are its id, when and why: no picture, no title.
+work there are its id, its file's digest, when and why: no picture, no title.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from index.tables import disk_errors
 CHANGES = "changes"  # folder inside a service's state
 TABLE = "changes.sqlite"
 PICTURES = "pictures"
+ADDED = "added/"  # what the names of added works begin with
 Kind = Literal["added", "removed", "allowed"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -41,7 +42,8 @@ CREATE TABLE IF NOT EXISTS changes (
     label TEXT,
     metadata TEXT NOT NULL,
     time TEXT NOT NULL,
-    reason TEXT
+    reason TEXT,
+    sha256 TEXT
 )
 """
 
@@ -58,6 +60,7 @@ class Change:
         label, metadata: see `index.collection.Work`.
         time: UTC, ISO 8601.
         reason: why it was removed.
+        sha256: of the removed work's file, which is not taken up under another name either.
     """
 
     number: int
@@ -68,12 +71,13 @@ class Change:
     metadata: dict[str, str] = field(default_factory=dict)
     time: str = ""
     reason: str | None = None
+    sha256: str | None = None
 
     def work(self) -> Work | None:
         """The work added, or None."""
         if self.picture is None:
             return None
-        root = Root(self.picture.parent, "added/")
+        root = Root(self.picture.parent, ADDED)
         return Work(self.id, root, self.picture.name, self.label, None, self.metadata)
 
 
@@ -112,13 +116,16 @@ class Changes:
             partial.write_bytes(picture)
         return self._replace(id_, "added", path, label, metadata)
 
-    def remove(self, id_: str, reason: str | None = None) -> Change:
+    def remove(self, id_: str, reason: str | None = None, sha256: str | None = None) -> Change:
         """Remove a work, of a release or added; its picture, if it was added, is gone as well.
+
+        Args:
+            sha256: of its file, where it is known.
 
         Raises:
             OSError: the disk is full.
         """
-        return self._replace(id_, "removed", reason=reason)
+        return self._replace(id_, "removed", reason=reason, sha256=sha256)
 
     def allow(self, id_: str) -> Change:
         """Take a removal back.
@@ -150,23 +157,24 @@ class Changes:
         label: str | None = None,
         metadata: dict[str, str] | None = None,
         reason: str | None = None,
+        sha256: str | None = None,
     ) -> Change:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with self._transaction() as table:
             found = table.execute("SELECT picture FROM changes WHERE id = ?", (id_,)).fetchone()
             table.execute("DELETE FROM changes WHERE id = ?", (id_,))
             cursor = table.execute(
-                "INSERT INTO changes (id, kind, picture, label, metadata, time, reason) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO changes (id, kind, picture, label, metadata, time, reason, sha256) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(id_, kind, picture and picture.name, label),
-                    *(json.dumps(metadata or {}, ensure_ascii=False), now, reason),
+                    *(json.dumps(metadata or {}, ensure_ascii=False), now, reason, sha256),
                 ),
             )
         if found and found[0]:
             os.unlink(self._pictures / found[0])
         number = int(cursor.lastrowid or 0)
-        return Change(number, id_, kind, picture, label, metadata or {}, now, reason)
+        return Change(number, id_, kind, picture, label, metadata or {}, now, reason, sha256)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -189,7 +197,7 @@ def read_changes(folder: Path, number: int = 0) -> list[Change]:
 
 def _since(table: sqlite3.Connection, number: int, pictures: Path) -> list[Change]:
     found = table.execute(
-        "SELECT number, id, kind, picture, label, metadata, time, reason FROM changes "
+        "SELECT number, id, kind, picture, label, metadata, time, reason, sha256 FROM changes "
         "WHERE number > ? ORDER BY number",
         (number,),
     )

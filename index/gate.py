@@ -1,8 +1,8 @@
 """The gate before a switch: is a release fit to take the place of the one that is served?
 
 Each check has a rule, what was found before and after, and whether it passed. Evaluation is the
-same as everywhere: the works of both releases ask each other, paired, so that the collection's own
-change does not count.
+same as everywhere: the works of both releases ask each other, paired, so that works that come and
+go do not count; each release is judged by the classes it has, so that a mixed-up column does.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _precision(release: Release, served: Release | None) -> Check:
         alone = evaluate(embeddings_of(release, works), labels_of(works), K) if works else None
         after = alone.precision if alone else None
         return Check(name=name, rule=rule, before=None, after=after, passed=True, note=which)
-    found: dict[str, Any] = compare_releases(release, served, works, K)
+    found: dict[str, Any] = compare_releases(release, served, works, K, own_classes=True)
     if found.get("precision") is None:
         note = found["verdict"]
         return Check(name=name, rule=rule, before=None, after=None, passed=True, note=note)

@@ -73,8 +73,7 @@ class Earlier:
             KeyError: it is not.
         """
         for release in self._releases:
-            entry = release.catalogue.by_sha256(sha256)
-            if entry is not None:
+            for entry in release.catalogue.by_sha256(sha256)[:1]:
                 vector = release.vectors.get(np.asarray([entry.row], np.int64))[0]
                 thumbnail = release.thumbnail(entry)
                 size = entry.width, entry.height

@@ -6,22 +6,16 @@ artkin publish [ID] --releases releases [--force REASON]
 from __future__ import annotations
 
 import argparse
-import getpass
-import json
-import os
 import shlex
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from index.gate import judge, keep
+from index.history import switch_to
 from index.progress import say
 from index.release import ReleaseManifest, open_release
-from index.releases import choose_release, current_id, switch
+from index.releases import choose_release, current_id
 from index.space.errors import ArtefactError, BadInput, Refused
-
-HISTORY = "history.jsonl"  # beside the releases: every switch, when, by whom and why
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,40 +79,3 @@ def publish(releases: Path, id_: str | None = None, force: str | None = None) ->
     forced = {"forced": force, "refused": verdict.reasons()} if verdict.failed else {}
     switch_to(releases, chosen, **forced)
     return release.manifest
-
-
-def switch_to(releases: Path, id_: str, **why: Any) -> None:
-    """Switch, and put it on record."""
-    before = current_id(releases)
-    switch(releases, id_)
-    line = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "release": id_,
-        "before": before,
-        "by": _user(),
-        **why,
-    }
-    with (releases / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def history(releases: Path) -> list[dict[str, Any]]:
-    """Every switch on record, oldest first; a line cut by a failing disk is left out."""
-    path = releases / HISTORY
-    found = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                say(f"warning: {path} has a line that is no record, and is left out")
-    return found
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return str(os.getuid())

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from index.build import build, look, say_built
 from index.changes import CHANGES, read_changes
+from index.history import history
 from index.progress import progress_as, say
-from index.publish import history, publish, say_published
+from index.publish import publish, say_published
 from index.release import manifest_of
 from index.releases import current_id, is_held, release_ids, remove_release, writing
 from index.source import Source, add_source_arguments, refuse_bad_places, source_of

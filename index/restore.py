@@ -13,15 +13,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from index.history import switch_to
 from index.match import check_match
 from index.pack import MODELS, RELEASES
 from index.progress import say
-from index.publish import switch_to
 from index.release import open_release
 from index.releases import current_id, release_ids, writing
 from index.space.artefact import new_folder, sync_folder
 from index.space.errors import BadInput
 from index.space.model import load_model
+from index.takedown import take_down
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="that `artkin pack` wrote")
     parser.add_argument("--models", type=Path, default=Path("models"), help="where models are")
     parser.add_argument("--releases", type=Path, default=Path("releases"), help="where they are")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("state"),
+        help="of the service: works removed from it are left out (default: state)",
+    )
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin restore`."""
-    model, id_ = restore(options.file, options.models, options.releases)
+    model, id_ = restore(options.file, options.models, options.releases, options.state)
     place = shlex.quote(str(options.releases))
     say(f"restored: release {id_} and model {model}")
     if current_id(options.releases) != id_:
@@ -42,8 +49,9 @@ def main(options: argparse.Namespace) -> None:
     say(f"serve it with: artkin serve --model {shlex.quote(str(model))} --releases {place}")
 
 
-def restore(packed: Path, models: Path, releases: Path) -> tuple[Path, str]:
-    """Unpack a release and its model, verify both, and publish the release where none is.
+def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Path, str]:
+    """Unpack a release and its model, verify both, leave out what was removed since, and publish
+    the release where none is.
 
     Returns:
         The model's folder and the release's id.
@@ -77,11 +85,18 @@ def restore(packed: Path, models: Path, releases: Path) -> tuple[Path, str]:
         else:
             with new_folder(target) as made:  # `models` may be on another disk
                 shutil.copytree(model.folder, made, dirs_exist_ok=True)
+        there = set(release_ids(releases))
         folder.rename(releases / folder.name)
         sync_folder(releases)
-    if current_id(releases) is None:
-        switch_to(releases, folder.name, restored=True)
-    return target, folder.name
+        take_down(releases, state)
+        # Without the works removed since, it has another id.
+        new = [one for one in release_ids(releases) if one not in there]
+        restored = next((one for one in new if one.startswith(folder.name)), None)
+        if restored is None:
+            raise BadInput(f"all works of {folder.name} were removed; nothing is left to restore")
+        if current_id(releases) is None:
+            switch_to(releases, restored, restored=True)
+    return target, restored
 
 
 def _unpack(packed: Path, folder: Path) -> None:

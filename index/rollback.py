@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from index.history import history, switch_to
 from index.progress import say
-from index.publish import history, switch_to
-from index.release import ReleaseManifest, manifest_of
+from index.release import ReleaseManifest, open_release
 from index.releases import choose_release, current_id, release_ids
 from index.space.errors import BadInput
 
@@ -28,21 +28,22 @@ def main(options: argparse.Namespace) -> None:
 
 
 def roll_back(releases: Path, id_: str | None = None) -> ReleaseManifest:
-    """Switch to an earlier release. The gate is not asked: it was served before, and what is wrong
-    now cannot wait; a service verifies every digest before it takes a release up.
+    """Verify an earlier release and switch to it. The gate is not asked: it was served before, and
+    what is wrong now cannot wait.
 
     Args:
         id_: the release; None, the one that was served before the current one.
 
     Raises:
         BadInput: no such release, or none before.
-        ArtefactError: it is no release, or its manifest was changed.
+        ArtefactError: it is damaged; what was served is served on.
     """
     chosen = choose_release(releases, id_) if id_ else _before(releases)
-    manifest = manifest_of(releases / chosen)
+    release = open_release(releases / chosen, mapped=True)
+    release.close()
     if chosen != current_id(releases):
         switch_to(releases, chosen, rolled_back=True)
-    return manifest
+    return release.manifest
 
 
 def _before(releases: Path) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from index.changes import CHANGES, Change, read_changes
+from index.changes import ADDED, CHANGES, Change, read_changes
 from index.collection import Collection, Work, add_folders, read_collection
 from index.plan import Plan
 from index.progress import say, track
@@ -125,9 +125,11 @@ def read_source(source: Source, plan: Plan) -> Found:
             f"removed; received {shortened(collection.unreadable)}; make them readable, or leave "
             "them out with --exclude"
         )
-    collection = _changed(collection, read_changes(source.state / CHANGES))
+    changes = read_changes(source.state / CHANGES)
+    collection = _changed(collection, changes)
     found = Found(len(collection.works), collection.left_out)
-    plan.add(_digests(collection.works, found))
+    gone = {change.sha256 for change in changes if change.kind == "removed" and change.sha256}
+    plan.add(_digests(collection.works, found, gone))
     for root, identity in zip(source.roots, before, strict=True):
         if _identity(root) != identity:
             raise BadInput(
@@ -153,12 +155,19 @@ def refuse_bad_places(source: Source, releases: Path) -> None:
             )
 
 
-def _digests(works: Sequence[Work], found: Found) -> Iterator[tuple[Work, str]]:
+def _digests(
+    works: Sequence[Work], found: Found, gone: Container[str]
+) -> Iterator[tuple[Work, str]]:
+    """Works with the digests of their files; without those that were removed under another name."""
     results = in_order(lambda work: read_digest(work.path), works)
     for work, result in track(results, len(works), "reading files"):
         if isinstance(result, ImageRejected):
             found.bad.append(BadFile(name=work.name, reason=result.slug, message=str(result)))
             say(f"skipped {work.name}: {result.slug}: {result}")
+        elif result in gone and not work.name.startswith(ADDED):
+            found.left_out["removed, under another name"] = (
+                found.left_out.get("removed, under another name", 0) + 1
+            )
         else:
             yield work, result
 

@@ -15,19 +15,20 @@ import argparse
 import json
 import shlex
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from index.catalogue import Catalogue, Entry, write_catalogue
-from index.changes import CHANGES, Changes, read_changes
+from index.changes import ADDED, CHANGES, Change, Changes, read_changes
 from index.gate import gate_file
+from index.history import switch_to
 from index.known import forget_all
 from index.progress import say
-from index.publish import switch_to
 from index.release import (
     CATALOGUE,
     DIFFERENCES,
@@ -78,7 +79,7 @@ def remove(ids: Collection[str], reason: str | None, releases: Path, state: Path
     _check_there(ids, releases, state)
     with closing(Changes(state / CHANGES)) as changes:
         for id_ in ids:
-            changes.remove(id_, reason)
+            changes.remove(id_, reason, digest_of(id_, releases, state))
             say(f"removed: {id_}; a service with --state {shlex.quote(str(state))} leaves it out")
     end = time.monotonic() + _WAIT_SECONDS
     while True:
@@ -94,19 +95,28 @@ def remove(ids: Collection[str], reason: str | None, releases: Path, state: Path
 
 def take_down(releases: Path, state: Path) -> None:
     """Replace every release that has a removed work; the caller holds `release.writing`."""
-    gone = {change.id for change in read_changes(state / CHANGES) if change.kind == "removed"}
-    if not gone:
-        return
-    having = [id_ for id_ in release_ids(releases) if _has_any(releases / id_, gone)]
-    for id_ in having:
-        _replace(releases, id_, gone)
-    if having:
+    removed = [change for change in read_changes(state / CHANGES) if change.kind == "removed"]
+    having = {id_: _gone(releases / id_, removed) for id_ in release_ids(releases)}
+    for id_, gone in having.items():
+        if gone:
+            _replace(releases, id_, gone)
+    if any(having.values()):
         forget_all(releases)
+
+
+def digest_of(id_: str, releases: Path, state: Path) -> str | None:
+    """SHA-256 of a work's file, of the newest release that has it or as it was removed before."""
+    for one in reversed(release_ids(releases)):
+        for entry in _entries(releases / one, lambda catalogue: [catalogue.by_id(id_)]):
+            return entry.sha256
+    changes = {change.id: change for change in read_changes(state / CHANGES)}
+    return changes[id_].sha256 if id_ in changes else None
 
 
 def is_in_any(releases: Path, id_: str) -> bool:
     """Whether a release on the disk has a work."""
-    return any(_has_any(releases / one, {id_}) for one in release_ids(releases))
+    asked = lambda catalogue: [catalogue.by_id(id_)]  # noqa: E731
+    return any(_entries(releases / one, asked) for one in release_ids(releases))
 
 
 def _check_there(ids: Collection[str], releases: Path, state: Path) -> None:
@@ -120,12 +130,28 @@ def _check_there(ids: Collection[str], releases: Path, state: Path) -> None:
         )
 
 
-def _has_any(folder: Path, ids: Collection[str]) -> bool:
+def _gone(folder: Path, removed: Sequence[Change]) -> set[str]:
+    """Ids of the works of a release that were removed, under that name or another; a work that was
+    added over HTTP since is there because somebody wants it."""
+
+    def ask(catalogue: Catalogue) -> Iterator[Entry | None]:
+        for change in removed:
+            yield catalogue.by_id(change.id)
+            for entry in catalogue.by_sha256(change.sha256 or "-"):
+                if not entry.name.startswith(ADDED):
+                    yield entry
+
+    return {entry.id for entry in _entries(folder, ask)}
+
+
+def _entries(folder: Path, ask: Callable[[Catalogue], Iterable[Entry | None]]) -> list[Entry]:
+    """What a release's catalogue answers; nothing where it cannot be read: opening the release says
+    what is wrong, wherever it is to be used."""
     try:
         with closing(Catalogue(folder / CATALOGUE)) as catalogue:
-            return any(catalogue.by_id(id_) for id_ in ids)
+            return [entry for entry in ask(catalogue) if entry is not None]
     except ArtefactError:
-        return False  # opening it says what is wrong, wherever it is to be used
+        return []
 
 
 def _replace(releases: Path, id_: str, gone: Collection[str]) -> None:
@@ -141,8 +167,7 @@ def _replace(releases: Path, id_: str, gone: Collection[str]) -> None:
         if not kept:
             _remove_all_of(releases, id_)
             return
-        stem, _, number = id_.partition("-")[2].partition("-")
-        new = f"{id_.partition('-')[0]}-{stem}-{int(number or 0) + 1}"
+        new = _free_id(releases, id_)
         with new_folder(releases / new) as folder:
             _write(folder, new, release, kept, gone)
     if (verdict := gate_file(releases, id_)).is_file():
@@ -151,6 +176,15 @@ def _replace(releases: Path, id_: str, gone: Collection[str]) -> None:
         switch_to(releases, new, taken_down=True)
     remove_release(releases / id_)
     say(f"release {id_} is replaced by {new}, without the removed works")
+
+
+def _free_id(releases: Path, id_: str) -> str:
+    """The release's id with the next number that is free: a job that was killed, or a release that
+    was restored, may have left the one after."""
+    time_, stem, *_ = id_.split("-")
+    taken = set(release_ids(releases))
+    numbers = (f"{time_}-{stem}-{number}" for number in count(1))
+    return next(one for one in numbers if one > id_ and one not in taken)
 
 
 def _remove_all_of(releases: Path, id_: str) -> None:

@@ -45,17 +45,25 @@ class Comparison:
     verdict: str
 
 
-def compare(embeddings: Floats, others: Floats, labels: Sequence[str], k: int = 5) -> Comparison:
+def compare(
+    embeddings: Floats,
+    others: Floats,
+    labels: Sequence[str],
+    k: int = 5,
+    other_labels: Sequence[str] | None = None,
+) -> Comparison:
     """Whether two models' Precision@k over the same works differs by more than chance.
 
     Args:
         embeddings: the first model's, as in `evaluate`.
         others: another model's of the same works in the same order, of any dimension.
+        other_labels: the works' classes as the other has them; None, the same.
     """
     check_labelled(embeddings, labels, k)
-    check_labelled(others, labels, k)
-    first, second = (_precisions(vectors, labels, k) for vectors in (embeddings, others))
-    counted = ~np.isnan(first)
+    before = labels if other_labels is None else other_labels
+    check_labelled(others, before, k)
+    first, second = _precisions(embeddings, labels, k), _precisions(others, before, k)
+    counted = ~(np.isnan(first) | np.isnan(second))
     if not counted.any() or len(set(labels)) < 2:
         why = "not comparable: needs two classes, and a class of two works at least"
         return Comparison(0, k, None, None, Mean(None), None, None, why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,4 +117,24 @@ def test_an_index_that_misses_neighbours_is_refused(release, monkeypatch) -> Non
     found = check(poor, None, "recall")
     assert found.after is not None
     assert found.after < 0.7
+    assert not found.passed
+
+
+def test_a_mixed_up_column_of_classes_is_refused(release) -> None:
+    """The same vectors: each release is judged by the classes it has itself."""
+    vectors = clustered(200, 0.05)
+    served, mixed = release(vectors), release(vectors)
+    names = np.random.default_rng(0).permutation([f"class{n % CLASSES}" for n in range(200)])
+    entries = [
+        replace(entry, label=str(name))
+        for entry, name in zip(list(mixed.catalogue.entries()), names, strict=True)
+    ]
+    for entry in entries:
+        mixed.catalogue.delete(entry.row)
+        mixed.catalogue.insert(entry)
+    mixed.catalogue.entries = lambda: iter(entries)  # of the file, which stays as it was
+    found = check(mixed, served, "precision_at_5")
+    assert found.before == 1.0
+    assert found.after is not None
+    assert found.after < 0.4
     assert not found.passed

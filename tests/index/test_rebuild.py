@@ -422,6 +422,14 @@ def test_a_removed_work_is_out_of_every_release_and_stays_out(job: Job) -> None:
     paint("cubism", 779).save(job.root / "cubism" / "newer.png")
     assert job.run() == 0
     assert job.manifest["works"] == 31
+    # Nor does it come back under another name.
+    (job.root / "cubism" / "cubism-0.png").rename(job.root / "cubism" / "renamed.png")
+    (job.root / "manifest.csv").write_text("path,title\n")
+    assert job.run() == 0
+    assert job.manifest["works"] == 31
+    assert "nothing to do" in job.out
+    (job.root / "cubism" / "renamed.png").rename(job.root / "cubism" / "cubism-0.png")
+    (job.root / "manifest.csv").write_text("path,id,title\ncubism/cubism-0.png,guitar,Guitar\n")
     # Taken back, it is there again.
     assert job.artkin("allow", "nobody", "--state", job.state) == 2
     assert job.artkin("allow", "guitar", "--state", job.state) == 0
@@ -580,3 +588,44 @@ def test_what_a_stopped_run_has_embedded_outlives_the_job_of_another_model(
     release.close()
     assert job.artkin("remove", id_, "--releases", job.releases, "--state", job.state) == 0
     assert not list(job.releases.glob(".embedded*"))
+
+
+def test_a_removal_that_was_killed_or_undone_by_a_backup_is_finished(
+    job: Job, tiny_model: Path, tmp_path: Path
+) -> None:
+    assert job.run() == 0
+    (id_,) = release_ids(job.releases)
+    places = ("--releases", job.releases, "--state", job.state)
+    backup = tmp_path / "art.tar"
+    pack = ("--model", tiny_model, "--releases", job.releases, "--to", backup)
+    assert job.artkin("pack", *pack) == 0
+    whole = shutil.copytree(job.releases / id_, tmp_path / id_)
+    release = open_release(job.releases / id_)
+    taken = next(release.catalogue.entries()).id
+    release.close()
+    assert job.artkin("remove", taken, *places) == 0
+    # As if killed between writing the new release and removing the old one.
+    shutil.copytree(whole, job.releases / id_)
+    assert job.artkin("remove", *places) == 0, job.err
+    assert release_ids(job.releases) == [f"{id_}-1", f"{id_}-2"]
+    models = ("--models", tmp_path / "models", "--state", job.state)
+    assert job.artkin("restore", backup, "--releases", job.releases, *models) == 0, job.err
+    for one in release_ids(job.releases):
+        release = open_release(job.releases / one)
+        assert release.catalogue.by_id(taken) is None
+        release.close()
+    assert job.run() == 0
+
+
+def test_a_damaged_release_is_not_rolled_back_to(job: Job) -> None:
+    assert job.run() == 0
+    first = current_release(job.releases)
+    paint("cubism", 777).save(job.root / "cubism" / "new.png")
+    assert job.run() == 0
+    served = current_release(job.releases)
+    data = bytearray((first / "thumbnails.sqlite").read_bytes())
+    data[5000] ^= 1
+    (first / "thumbnails.sqlite").write_bytes(data)
+    assert job.artkin("rollback", "--releases", job.releases) == 2
+    assert "thumbnails.sqlite is not the file" in job.err
+    assert current_release(job.releases) == served
