@@ -11,8 +11,11 @@ import io
 import multiprocessing
 import resource
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as TooSlow
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,7 @@ from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from app.options import Box
+from app.problems import Problem, unavailable
 from index.space.errors import ImageRejected
 from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, crop, decode, to_pixels
 
@@ -27,6 +31,9 @@ from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, crop, decode
 # 16 bits or with transparency, need between 0.64 and 0.77 GB of addresses.
 SECONDS = 2.0
 MEMORY = 2**30
+# After this long no further picture of a batch is begun, so that it is answered within the grace.
+DRAIN_SECONDS = 2.5
+_LOOK_SECONDS = 0.5
 
 
 class Decoder:
@@ -34,10 +41,13 @@ class Decoder:
 
     Args:
         processes: pictures at once.
+        stopping: whether the service has been told to stop.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, stopping: Callable[[], bool] = lambda: False) -> None:
         self._processes = processes
+        self._stopping = stopping
+        self._stops_at: float | None = None
         self._pool = _pool(processes)
         self._lock = threading.Lock()
 
@@ -51,13 +61,17 @@ class Decoder:
 
         Raises:
             ImageRejected: it cannot be decoded, or not within the limits of time and memory.
+            Problem: 503 `draining`, of a batch too long to be answered before the service stops.
         """
+        self._refuse_if_draining()
         pool = self._pool
         try:
             return self._decoded(pool, picture, spec, box)
         except RuntimeError:
             if pool.active:
                 raise
+            if self._stopping():
+                raise _draining() from None
             # All its processes were killed from outside while none of them was at work.
             with self._lock:
                 if self._pool is pool:
@@ -69,7 +83,7 @@ class Decoder:
     ) -> NDArray[np.uint8]:
         try:
             task = pool.schedule(_pixels, [picture, spec, box], timeout=SECONDS)
-            found: NDArray[np.uint8] = task.result()
+            found: NDArray[np.uint8] = self._result(task)
         except TooSlow as error:
             reason = f"a picture must be decoded within {SECONDS:g} s; this one was not"
             raise ImageRejected("too-slow-to-decode", reason) from error
@@ -77,6 +91,24 @@ class Decoder:
             reason = f"a picture must be decoded within {MEMORY >> 20} MiB; this one was not"
             raise ImageRejected("too-much-memory", reason) from error
         return found
+
+    def _result(self, task: Any) -> Any:
+        """A task's result; the pool forgets the tasks it has when it is stopped."""
+        while True:
+            try:
+                return task.result(timeout=_LOOK_SECONDS)
+            except TooSlow:
+                if task.done():
+                    return task.result()
+                if not self._pool.active and self._stopping():
+                    raise _draining() from None
+
+    def _refuse_if_draining(self) -> None:
+        if self._stopping():
+            now = time.monotonic()
+            self._stops_at = self._stops_at or now + DRAIN_SECONDS
+            if now > self._stops_at:
+                raise _draining()
 
     def start(self) -> None:
         """Start the processes, so that the first visitor need not wait for them."""
@@ -90,6 +122,10 @@ class Decoder:
         """End the processes."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+
+def _draining() -> Problem:
+    return unavailable("draining", "the service is being stopped; ask again in a moment")
 
 
 def _pool(processes: int) -> ProcessPool:

@@ -62,7 +62,7 @@ def create_app(
         responses=RESPONSES,
         dependencies=[Depends(refuse_repeated)],
     )
-    app.state.decoder = Decoder(cores())
+    app.state.decoder = Decoder(cores(), stopping)
     app.state.follower = Follower(
         settings.model, settings.releases, announce, app.state.decoder, settings.state / CHANGES
     )

@@ -59,7 +59,12 @@ class Rooted:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] == "http":
-            root = self._root_path
-            scope = {**scope, "root_path": root, "path": f"{root}{scope['path']}"}
-        return await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        root = self._root_path
+        inner = {**scope, "root_path": root, "path": f"{root}{scope['path']}"}
+        try:
+            return await self._app(inner, receive, send)
+        finally:
+            if "route" in inner:  # for the log and the metrics, which are outside
+                scope["route"] = inner["route"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -137,10 +138,21 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
         ImageRejected: the picture cannot be used; its `slug` says why.
     """
     kind = check_format(data[:32], limits)
-    with damage_named(), Image.open(io.BytesIO(data), formats=[kind]) as image:
+    with damage_named(), _opened(data, kind, limits) as image:
         check_size(image.size, limits)
         _check_frames(image, data, limits)
         return upright_srgb(_load(image))
+
+
+def _opened(data: bytes, kind: str, limits: Limits) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=[kind])
+    except Image.DecompressionBombError as error:  # by Pillow's limit, of which nobody need know
+        most, found = f"{limits.max_pixels / 1e6:.0f}", re.search(r"\d+", str(error))
+        received = f"{int(found[0]) / 1e6:.0f}" if found else "more"
+        raise ImageRejected(
+            "too-many-pixels", f"at most {most} megapixels; received {received}"
+        ) from error
 
 
 @contextmanager

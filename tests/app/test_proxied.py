@@ -133,6 +133,11 @@ def test_the_path_without_its_slash_leads_to_the_page(below: Service) -> None:
     assert "content-security-policy" in answer.headers
 
 
+def test_requests_below_a_path_are_counted_by_their_routes(below: Service) -> None:
+    assert below.get("/art/v1/items/nobody").status_code == 404
+    assert 'path="/v1/items/{id}",status="404"' in below.get("/metrics", headers=ADMIN).text
+
+
 def test_the_client_asks_below_a_path(below: Service, a_photo: bytes) -> None:
     with Client(f"{below.url}/art") as client:
         (work,) = client.search(a_photo).results[:1]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from PIL import Image
 
 import artkin
 from app.serve import _listen
@@ -165,3 +169,24 @@ def test_the_service_loads_neither_tensorflow_nor_training() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_batch_longer_than_the_grace_is_refused_and_the_process_ends(
+    start_service, tiny_model, published
+) -> None:
+    """Large pictures, ten seconds of them: told to stop, the service says so and is gone."""
+    service = start_service("--model", tiny_model, "--releases", published)
+    service.wait_for("/readyz", 200)
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((4990, 5000)).convert("RGB").save(file, "PNG")
+    files = [("image", file.getvalue())] * 32
+    answers: list[httpx.Response] = []
+    thread = threading.Thread(
+        target=lambda: answers.append(service.post("/v1/search/batch", files=files))
+    )
+    thread.start()
+    time.sleep(2)
+    assert service.stop() == 0
+    thread.join()
+    (answer,) = answers
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/draining")
