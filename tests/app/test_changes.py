@@ -274,7 +274,7 @@ def gone_from_disk(releases: Path, id_: str) -> bool:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)

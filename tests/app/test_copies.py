@@ -26,7 +26,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Servin
     releases.mkdir()
     id_ = write_synthetic(releases, two_parts, works=5, vectors=vectors)
     publish(releases, id_)
-    return load(two_parts, releases / id_, None, Decoder(1))
+    return load(two_parts, releases / id_, None, Decoder(1), releases / "no-changes")
 
 
 def test_copies_come_first_then_works_alike(serving: Serving) -> None:

@@ -29,7 +29,7 @@ def test_the_balance_is_exact(style: float) -> None:
 
 
 def test_the_models_own_balance_is_the_default() -> None:
-    vectors, _ = collection(9, spread=1)
+    vectors, *_ = collection(9, spread=1)
     np.testing.assert_allclose(
         balanced(vectors[0], MANIFEST, None) @ vectors.T,
         balanced(vectors[0], MANIFEST, 0.5) @ vectors.T,

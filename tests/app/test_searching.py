@@ -48,7 +48,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, two_parts: Path) -> Servin
     id_ = write_synthetic(releases, two_parts, WORKS, vectors=vectors, metadata=facts)
     manifest = open_release(releases / id_).manifest
     write_manifest(releases / id_, manifest.model_copy(update={"confidence": LEARNT}))
-    return load(two_parts, releases / id_, None, Decoder(1))
+    return load(two_parts, releases / id_, None, Decoder(1), releases / "no-changes")
 
 
 def vectors_of(serving: Serving) -> np.ndarray:
