@@ -108,7 +108,8 @@ def digest_of(id_: str, releases: Path, state: Path) -> str | None:
     """SHA-256 of a work's file, of the newest release that has it or as it was removed before."""
     for one in reversed(release_ids(releases)):
         for entry in _entries(releases / one, lambda catalogue: [catalogue.by_id(id_)]):
-            return entry.sha256
+            # Of a work that was added only, its file may be in the collection by right.
+            return None if entry.name.startswith(ADDED) else entry.sha256
     changes = {change.id: change for change in read_changes(state / CHANGES)}
     return changes[id_].sha256 if id_ in changes else None
 

@@ -264,7 +264,7 @@ def gone_from_disk(releases: Path, id_: str) -> bool:
     for one in release_ids(releases):
         try:
             release = open_release(releases / one)
-        except ArtefactError:  # it is being replaced
+        except (ArtefactError, OSError):  # it is being replaced
             return False
         entry = release.catalogue.by_id(id_)
         release.close()
