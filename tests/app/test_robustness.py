@@ -66,11 +66,11 @@ def test_no_mutated_upload_breaks_the_decoder() -> None:
 def test_requests_made_from_the_openapi_document(
     start_service,
     tiny_model: Path,
-    published: Path,
+    releases: Path,
     tmp_path: Path,
 ) -> None:
     (tmp_path / "key").write_text(schema.KEY)
-    places = ("--model", tiny_model, "--releases", published)
+    places = ("--model", tiny_model, "--releases", releases)
     service = start_service(*places, "--admin-key-file", tmp_path / "key")
     service.wait_for("/readyz", 200)
     printed = schema.run(service.url, 2, schema.KEY, phases="fuzzing")
