@@ -62,6 +62,8 @@ def coefficient_bytes(header: Image.Image) -> int:
 def _scan_has(components: int, header: Image.Image) -> bool:
     file: FileIO = header.fp  # type: ignore[attr-defined]
     place = file.tell()
+    if place < 2 * components + 4:  # of several pictures in one file Pillow does not say
+        return True
     file.seek(place - 2 * components - 4)  # number, two bytes for each, three of the whole scan
     number = file.read(1)
     file.seek(place)
