@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    signal.signal(signal.SIGTERM, _stop)
+    # Training ends after the step at hand, however long that takes.
+    is_training = options.command == "train"
+    signal.signal(signal.SIGTERM, (lambda *_: sys.exit(143)) if is_training else _stop)
     importlib.import_module(COMMANDS[options.command][0]).main(options)
 
 
