@@ -24,7 +24,7 @@ from app.decoding import Decoder
 from app.options import PictureOptions
 from app.problems import Problem, unavailable
 from app.serving import Serving, load
-from index.changes import ADDED, Changes
+from index.changes import Changes, is_added
 from index.ids import ID_RULE, is_usable_id
 from index.match import model_for
 from index.release import manifest_of
@@ -195,8 +195,8 @@ class Follower:
         with self._changing:
             entry = self.serving().entry(id_)
             # Of a work that was added only, its file may be in the collection by right.
-            is_added = entry.name.startswith(ADDED)
-            self._journal().remove(id_, reason, None if is_added else entry.sha256)
+            digest = None if is_added(entry.name) else entry.sha256
+            self._journal().remove(id_, reason, digest)
             return self._catch_up()
 
     def is_on_disk(self, id_: str) -> bool:

@@ -15,7 +15,7 @@ from fasteners import ReaderWriterLock
 
 from app import metrics
 from index.catalogue import Entry
-from index.changes import ADDED, Change, read_changes
+from index.changes import Change, is_added, read_changes
 from index.collection import Work
 from index.embedding import entry_of
 from index.reading import read_picture
@@ -82,7 +82,7 @@ class LiveRelease:
         catalogue = self._release.catalogue
         found = catalogue.by_id(change.id)
         others = catalogue.by_sha256(change.sha256) if change.sha256 else []
-        same = [entry for entry in others if not entry.name.startswith(ADDED)]
+        same = [entry for entry in others if not is_added(entry.name)]
         return list({e.row: e for e in [*([found] if found else []), *same]}.values())
 
     def _has(self, added: Work) -> bool:

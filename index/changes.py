@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import threading
 import uuid
@@ -31,7 +32,7 @@ from index.tables import disk_errors
 CHANGES = "changes"  # folder inside a service's state
 TABLE = "changes.sqlite"
 PICTURES = "pictures"
-ADDED = "added/"  # what the names of added works begin with
+_ADDED = "added/"  # what the names of added works begin with
 Kind = Literal["added", "removed", "allowed"]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
@@ -77,7 +78,7 @@ class Change:
         """The work added, or None."""
         if self.picture is None:
             return None
-        root = Root(self.picture.parent, ADDED)
+        root = Root(self.picture.parent, _ADDED)
         return Work(self.id, root, self.picture.name, self.label, None, self.metadata)
 
 
@@ -183,6 +184,11 @@ class Changes:
             self._table.execute("BEGIN IMMEDIATE")
             with self._table:
                 yield self._table
+
+
+def is_added(name: str) -> bool:
+    """Whether a catalogue's name is of a work that was added; a class may be called "added" too."""
+    return re.fullmatch(rf"{_ADDED}[0-9a-f]{{32}}", name) is not None
 
 
 def read_changes(folder: Path, number: int = 0) -> list[Change]:

@@ -17,7 +17,7 @@ from index.archive import CHANGED_WHILE_READ
 from index.catalogue import Entry
 from index.collection import Work
 from index.known import Embedded, Known
-from index.plan import Planned
+from index.plan import Described, Planned
 from index.progress import say, track
 from index.reading import Picture, in_order, read_picture
 from index.space.encoder import Encoder
@@ -105,7 +105,7 @@ def _keep(batch: list[_Prepared], encoder: Encoder, known: Known) -> int:
     return len(batch)
 
 
-def entry_of(row: int, work: Work, picture: Picture, seen: bool) -> Entry:
+def entry_of(row: int, work: Work | Described, picture: Picture | Embedded, seen: bool) -> Entry:
     """A work as the catalogue has it.
 
     Args:

@@ -82,10 +82,12 @@ def rebuild(
         while known != (known := _last_change(source)):
             built = build(source, model, releases)
         say_built(built)
-        if built.id != current_id(releases):
-            _refuse_rolled_back(releases, built.id)
-            say_published(publish(releases, built.id))
-        take_down(releases, source.state)
+        try:
+            if built.id != current_id(releases):
+                _refuse_rolled_back(releases, built.id)
+                say_published(publish(releases, built.id))
+        finally:  # a takedown that came meanwhile relies on it, whatever the gate says
+            take_down(releases, source.state)
         _remove_old(releases, keep, keep_days)
     return built.id
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from index.changes import ADDED, CHANGES, Change, read_changes
-from index.collection import Collection, Work, add_folders, read_collection
+from index.changes import CHANGES, Change, is_added, read_changes
+from index.collection import Work, add_folders, read_collection
 from index.plan import Plan
 from index.progress import say, track
 from index.reading import BadFile, in_order, read_digest
@@ -55,7 +55,7 @@ class Found:
     """
 
     works: int
-    left_out: dict[str, int]
+    left_out: Counter[str]
     bad: list[BadFile] = field(default_factory=list)
 
 
@@ -126,10 +126,12 @@ def read_source(source: Source, plan: Plan) -> Found:
             "them out with --exclude"
         )
     changes = read_changes(source.state / CHANGES)
-    collection = _changed(collection, changes)
-    found = Found(len(collection.works), collection.left_out)
+    works = _changed(collection.works, changes)
+    found = Found(len(works), Counter(collection.left_out))
+    if removed := len(collection.works) - sum(not is_added(work.name) for work in works):
+        found.left_out["removed or replaced"] = removed
     gone = {change.sha256 for change in changes if change.kind == "removed" and change.sha256}
-    plan.add(_digests(collection.works, found, gone))
+    plan.add(_digests(works, found, gone))
     for root, identity in zip(source.roots, before, strict=True):
         if _identity(root) != identity:
             raise BadInput(
@@ -164,22 +166,17 @@ def _digests(
         if isinstance(result, ImageRejected):
             found.bad.append(BadFile(name=work.name, reason=result.slug, message=str(result)))
             say(f"skipped {work.name}: {result.slug}: {result}")
-        elif result in gone and not work.name.startswith(ADDED):
-            found.left_out["removed, under another name"] = (
-                found.left_out.get("removed, under another name", 0) + 1
-            )
+        elif result in gone and not is_added(work.name):
+            found.left_out["removed, under another name"] += 1
         else:
             yield work, result
 
 
-def _changed(collection: Collection, changes: Sequence[Change]) -> Collection:
-    """The collection with what was added, and without what was removed or added anew."""
+def _changed(works: Sequence[Work], changes: Sequence[Change]) -> list[Work]:
+    """The works with what was added, and without what was removed or added anew."""
     gone = {change.id for change in changes if change.kind != "allowed"}
-    works = [work for work in collection.works if work.id not in gone]
     added = [work for change in changes if (work := change.work())]
-    removed = len(collection.works) - len(works)
-    left_out = collection.left_out | ({"removed or replaced": removed} if removed else {})
-    return replace(collection, works=[*works, *added], left_out=dict(Counter(left_out)))
+    return [*(work for work in works if work.id not in gone), *added]
 
 
 def _identity(root: Path) -> tuple[int, int] | None:

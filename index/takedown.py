@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalogue import Catalogue, Entry, write_catalogue
-from index.changes import ADDED, CHANGES, Change, Changes, read_changes
+from index.catalogue import Catalogue, Entry
+from index.changes import CHANGES, Change, Changes, is_added, read_changes
 from index.gate import gate_file
 from index.history import switch_to
 from index.known import forget_all
@@ -33,7 +33,6 @@ from index.release import (
     CATALOGUE,
     DIFFERENCES,
     INDEX,
-    THUMBNAILS,
     Release,
     ReleaseManifest,
     ask_canaries,
@@ -43,10 +42,9 @@ from index.releases import CURRENT, current_id, release_ids, remove_release, wri
 from index.report import Copies
 from index.space.artefact import new_folder, write_manifest
 from index.space.errors import ArtefactError, BadInput, Refused
-from index.thumbnails import thumbnail_writer
-from index.vectors import FaissVectors, write_index
+from index.vectors import FaissVectors
+from index.writing import write_works
 
-_VECTORS = "vectors.f32"
 _WAIT_SECONDS = 10.0  # longer than a rebuild takes after it has looked for removed works
 
 
@@ -107,17 +105,20 @@ def take_down(releases: Path, state: Path) -> None:
 def digest_of(id_: str, releases: Path, state: Path) -> str | None:
     """SHA-256 of a work's file, of the newest release that has it or as it was removed before."""
     for one in reversed(release_ids(releases)):
-        for entry in _entries(releases / one, lambda catalogue: [catalogue.by_id(id_)]):
+        if entry := _find(releases / one, id_):
             # Of a work that was added only, its file may be in the collection by right.
-            return None if entry.name.startswith(ADDED) else entry.sha256
+            return None if is_added(entry.name) else entry.sha256
     changes = {change.id: change for change in read_changes(state / CHANGES)}
     return changes[id_].sha256 if id_ in changes else None
 
 
 def is_in_any(releases: Path, id_: str) -> bool:
     """Whether a release on the disk has a work."""
-    asked = lambda catalogue: [catalogue.by_id(id_)]  # noqa: E731
-    return any(_entries(releases / one, asked) for one in release_ids(releases))
+    return any(_find(releases / one, id_) for one in release_ids(releases))
+
+
+def _find(folder: Path, id_: str) -> Entry | None:
+    return next(iter(_entries(folder, lambda catalogue: [catalogue.by_id(id_)])), None)
 
 
 def _check_there(ids: Collection[str], releases: Path, state: Path) -> None:
@@ -139,7 +140,7 @@ def _gone(folder: Path, removed: Sequence[Change]) -> set[str]:
         for change in removed:
             yield catalogue.by_id(change.id)
             for entry in catalogue.by_sha256(change.sha256 or "-"):
-                if not entry.name.startswith(ADDED):
+                if not is_added(entry.name):
                     yield entry
 
     return {entry.id for entry in _entries(folder, ask)}
@@ -198,26 +199,19 @@ def _remove_all_of(releases: Path, id_: str) -> None:
 def _write(
     folder: Path, id_: str, release: Release, kept: list[Entry], gone: Collection[str]
 ) -> None:
-    vectors = np.memmap(
-        folder / _VECTORS, np.float32, "w+", shape=(len(kept), release.vectors.dimension)
-    )
-    with thumbnail_writer(folder / THUMBNAILS) as add_thumbnail:
-        for row, entry in enumerate(kept):
-            vectors[row] = release.vectors.get(np.asarray([entry.row], np.int64))[0]
-            add_thumbnail(row, release.thumbnail(entry))
     places = release.catalogue.places()
-    renumbered = (_at(row, entry) for row, entry in enumerate(kept))
-    write_catalogue(
-        folder / CATALOGUE, renumbered, (places[entry.row] for entry in kept if entry.row in places)
+    works = (
+        (
+            replace(entry, row=row),
+            release.vectors.get(np.asarray([entry.row], np.int64))[0],
+            release.thumbnail(entry),
+        )
+        for row, entry in enumerate(kept)
     )
-    write_index(folder / INDEX, vectors)
-    del vectors
-    (folder / _VECTORS).unlink()
+    shape = len(kept), release.vectors.dimension
+    with write_works(folder, works, shape, lambda _: (places[entry.row] for entry in kept)):
+        pass
     write_manifest(folder, _manifest(folder, id_, release, gone))
-
-
-def _at(row: int, entry: Entry) -> Entry:
-    return replace(entry, row=row)
 
 
 def _manifest(folder: Path, id_: str, release: Release, gone: Collection[str]) -> ReleaseManifest:

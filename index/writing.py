@@ -6,10 +6,12 @@ written row by row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,10 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue, Entry, write_catalogue
 from index.confidence import Confidence, learn_confidence
 from index.copies import near_copies
-from index.known import Embedded, Known
+from index.embedding import entry_of
+from index.known import Known
 from index.map import places
-from index.plan import KINDS, Described, Plan
+from index.plan import KINDS, Plan
 from index.release import (
     CATALOGUE,
     DIFFERENCES,
@@ -38,6 +41,44 @@ from index.thumbnails import thumbnail_writer
 from index.vectors import FaissVectors, Floats, write_index
 
 _VECTORS = "vectors.f32"  # while the release is being written
+
+
+@contextmanager
+def write_works(
+    folder: Path,
+    works: Iterable[tuple[Entry, Floats, bytes]],
+    shape: tuple[int, int],
+    place: Callable[[Floats], Iterable[Any]],
+) -> Iterator[Floats]:
+    """Write the catalogue, thumbnails and index of works in one pass.
+
+    Args:
+        works: entries of rows 0..n-1 in order, with their vectors and thumbnails.
+        shape: number of works, and dimension.
+        place: from all vectors to each work's x and y on the map.
+
+    Yields:
+        The vectors, float32 of that shape, in a mapped file that is gone when the block ends.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    vectors = np.memmap(folder / _VECTORS, np.float32, "w+", shape=shape)
+
+    def entries() -> Iterator[Entry]:
+        for entry, vector, thumbnail in works:
+            vectors[entry.row] = vector
+            add_thumbnail(entry.row, thumbnail)
+            yield entry
+
+    def placed() -> Iterator[Any]:  # asked for after the last entry
+        yield from place(vectors)
+
+    with thumbnail_writer(folder / THUMBNAILS) as add_thumbnail:
+        write_catalogue(folder / CATALOGUE, entries(), placed())
+    write_index(folder / INDEX, vectors)
+    yield vectors
+    (folder / _VECTORS).unlink()
 
 
 def write_release(
@@ -62,14 +103,15 @@ def write_release(
         OSError: the disk is full.
     """
     model = encoder.model
-    with stages("writing"):
-        vectors = _gather(folder, plan, known, model)
-        learnt = learn_confidence(vectors, *_labels(plan, model), model.manifest)
-        placed = places(vectors, model.manifest)
-        write_catalogue(folder / CATALOGUE, _entries(plan, known, model), placed)
-        write_index(folder / INDEX, vectors)
-        del vectors
-        (folder / _VECTORS).unlink()
+    shape = len(plan), model.manifest.dimension
+    seen = model.seen_works()
+    with (
+        stages("writing"),
+        write_works(
+            folder, _works(plan, known, seen), shape, partial(places, model=model.manifest)
+        ) as vectors,
+    ):
+        learnt = learn_confidence(vectors, *_labels(plan, seen), model.manifest)
         counts = _write_differences(folder / DIFFERENCES, plan)
     with closing(Catalogue(folder / CATALOGUE)) as catalogue, stages("asking"):
         written = FaissVectors.load(folder / INDEX, mapped=True)
@@ -128,43 +170,15 @@ def _write_differences(path: Path, plan: Plan) -> dict[str, int]:
     return counts
 
 
-def _gather(folder: Path, plan: Plan, known: Known, model: Model) -> Floats:
-    """Write the thumbnails; return the vectors, float32 (works, dimension), in a mapped file."""
-    shape = len(plan), model.manifest.dimension
-    vectors = np.memmap(folder / _VECTORS, np.float32, "w+", shape=shape)
-    with thumbnail_writer(folder / THUMBNAILS) as add_thumbnail:
-        for row, work in enumerate(plan.described()):
-            picture = known.get(work.sha256)
-            vectors[row] = picture.vector
-            add_thumbnail(row, picture.thumbnail)
-    return vectors
-
-
-def _labels(plan: Plan, model: Model) -> tuple[list[str | None], NDArray[np.bool_]]:
-    """Class of every work, and whether the model has seen it: a few bytes a work."""
-    seen = model.seen_works()
-    names: dict[str | None, str | None] = {}
-    labels = [names.setdefault(work.label, work.label) for work in plan.described()]
-    return labels, np.fromiter((work.sha256 in seen for work in plan.described()), np.bool_)
-
-
-def _entries(plan: Plan, known: Known, model: Model) -> Iterator[Entry]:
-    seen = model.seen_works()
+def _works(plan: Plan, known: Known, seen: frozenset[str]) -> Iterator[tuple[Entry, Floats, bytes]]:
     for row, work in enumerate(plan.described()):
-        yield _entry(row, work, known.get(work.sha256), work.sha256 in seen)
+        picture = known.get(work.sha256)
+        entry = entry_of(row, work, picture, work.sha256 in seen)
+        yield entry, picture.vector, picture.thumbnail
 
 
-def _entry(row: int, work: Described, picture: Embedded, seen: bool) -> Entry:
-    return Entry(
-        row=row,
-        id=work.id,
-        name=work.name,
-        label=work.label,
-        split=work.split,
-        sha256=work.sha256,
-        seen=seen,
-        greyscale=picture.greyscale,
-        width=picture.width,
-        height=picture.height,
-        metadata=work.metadata,
-    )
+def _labels(plan: Plan, seen: frozenset[str]) -> tuple[list[str | None], NDArray[np.bool_]]:
+    """Class of every work, and whether the model has seen it: a few bytes a work."""
+    names: dict[str | None, str | None] = {}
+    found = [(names.setdefault(w.label, w.label), w.sha256 in seen) for w in plan.described()]
+    return [label for label, _ in found], np.asarray([is_seen for _, is_seen in found], np.bool_)

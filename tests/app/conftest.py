@@ -13,21 +13,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
-from index.catalogue import Catalogue, Entry, write_catalogue
+from index.catalogue import Catalogue, Entry
 from index.confidence import learn_confidence
 from index.map import places
-from index.release import CATALOGUE, INDEX, THUMBNAILS, ReleaseManifest, ask_canaries
+from index.release import CATALOGUE, INDEX, ReleaseManifest, ask_canaries
 from index.space.artefact import new_folder, write_manifest
 from index.space.encoder import PRECISION, Encoder
 from index.space.model import CopyRule, Part, load_model
-from index.thumbnails import make_thumbnail, thumbnail_writer
-from index.vectors import FaissVectors, write_index
+from index.thumbnails import make_thumbnail
+from index.vectors import FaissVectors
+from index.writing import write_works
 from tests.bad_pictures import encoded, photo
 
 # Weights of the two parts of `two_parts`.
@@ -181,11 +183,9 @@ def write_synthetic(
     thumbnail = make_thumbnail(photo(40, 30))
     labels, unseen = [entry.label for entry in entries], np.zeros(works, np.bool_)
     with new_folder(releases / id_) as folder:
-        with thumbnail_writer(folder / THUMBNAILS) as add:
-            for row in range(works):
-                add(row, thumbnail)
-        write_catalogue(folder / CATALOGUE, entries, places(vectors, model.manifest))
-        write_index(folder / INDEX, vectors)
+        rows = ((entry, vectors[entry.row], thumbnail) for entry in entries)
+        with write_works(folder, rows, vectors.shape, partial(places, model=model.manifest)):
+            pass
         with closing(Catalogue(folder / CATALOGUE)) as catalogue:
             queries = Encoder(model, batch=1).encode(model.canaries()[0])
             canaries = ask_canaries(queries, FaissVectors.load(folder / INDEX), catalogue)

@@ -1,4 +1,4 @@
-"""A small collection that a test may change."""
+"""Small collections that a test may change."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.bad_pictures import photo
+from tests.conftest import Painter
+from tests.index.rebuild_job import Job
 
 
 @pytest.fixture
@@ -29,3 +31,14 @@ def put(target: Path, picture: Path) -> None:
     """Copy a picture to a place whose folders need not be there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(picture, target)
+
+
+@pytest.fixture
+def art(tmp_path: Path, painted_collection: Painter) -> Path:
+    """Thirty pictures that a test may change."""
+    return painted_collection(tmp_path / "art", each=10)
+
+
+@pytest.fixture
+def job(art: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Job:
+    return Job(art, tiny_model, tmp_path / "releases", capsys)

@@ -4,88 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-import artkin
-from benchmarks.rebuild_kills import Place
-from benchmarks.rebuild_memory import memory
-from index import archive
-from index.gate import gate_file
 from index.known import Embedded, Known
 from index.reading import read_picture
-from index.release import DIFFERENCES, open_release
+from index.release import open_release
 from index.releases import current_release, release_ids, writing
-from index.space.artefact import MANIFEST, sha256_of
 from index.space.encoder import Encoder
 from index.space.model import load_model
 from tests.conftest import Painter, paint
+from tests.index.rebuild_job import Job
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def art(tmp_path: Path, painted_collection: Painter) -> Path:
-    """Thirty pictures that a test may change."""
-    return painted_collection(tmp_path / "art", each=10)
-
-
-class Job:
-    """`artkin rebuild` of one collection."""
-
-    def __init__(self, root: Path, model: Path, releases: Path, capsys: Any) -> None:
-        self.root, self.releases = root, releases
-        self.state = releases.with_name("state")
-        self._capsys = capsys
-        self.arguments = ["--model", str(model), "--releases", str(releases)]
-        self.arguments += ["--state", str(self.state)]
-        self.out = self.err = ""
-
-    def run(self, *options: object) -> int:
-        code = artkin.main(["rebuild", str(self.root), *self.arguments, *map(str, options)])
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    def artkin(self, command: str, *options: object) -> int:
-        code = artkin.main([command, *map(str, options)])
-        self.out, self.err = self._capsys.readouterr()
-        return code
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        return json.loads((current_release(self.releases) / MANIFEST).read_text())
-
-    @property
-    def report(self) -> dict[str, Any]:
-        return self.manifest["report"]
-
-    def differences(self) -> list[tuple[str, str]]:
-        lines = (current_release(self.releases) / DIFFERENCES).read_text().splitlines()
-        return sorted((one["kind"], one["name"]) for one in map(json.loads, lines))
-
-    def vectors(self) -> dict[str, tuple[str, list[float], bytes]]:
-        """By digest: name, vector, thumbnail."""
-        release = open_release(current_release(self.releases))
-        found = {}
-        for entry in release.catalogue.entries():
-            vector = release.vectors.get(np.array([entry.row]))[0]
-            found[entry.sha256] = (entry.name, vector.tolist(), release.thumbnail(entry))
-        release.close()
-        return found
-
-
-@pytest.fixture
-def job(art: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Job:
-    return Job(art, tiny_model, tmp_path / "releases", capsys)
 
 
 def test_the_first_run_embeds_all_the_next_has_nothing_to_do(job: Job) -> None:
@@ -257,36 +195,6 @@ def test_two_at_once_are_refused_and_a_dead_ones_lock_is_free(job: Job) -> None:
     assert job.run() == 0
 
 
-def test_what_killed_runs_left_behind_is_cleared(job: Job) -> None:
-    job.releases.mkdir()
-    (job.releases / ".20260101T000000Z-0000.partial-7").mkdir()
-    (job.releases / ".20260101T000000Z-0000.partial-7" / "index.faiss").touch()
-    (job.releases / ".current-99").symlink_to("nowhere")
-    assert job.run() == 0
-    hidden = sorted(p.name for p in job.releases.iterdir() if p.name.startswith("."))
-    assert hidden == [".lock"]
-
-
-def test_a_damaged_store_is_said_and_embedded_again(job: Job, tiny_model: Path) -> None:
-    job.releases.mkdir()
-    name = f".embedded-{load_model(tiny_model).digest[:16]}-f32.sqlite"
-    (job.releases / name).write_bytes(b"SQLite format 3\0" + b"x" * 5000)
-    assert job.run() == 0, job.err
-    assert "is damaged" in job.out
-    assert job.report["embedded"] == 30
-
-
-def test_a_damaged_release_gives_nothing(job: Job) -> None:
-    assert job.run() == 0
-    index = current_release(job.releases) / "index.faiss"
-    data = bytearray(index.read_bytes())
-    data[-100] ^= 1
-    index.write_bytes(data)
-    assert job.run() == 0, job.err
-    assert "warning: nothing is taken from release" in job.out
-    assert job.report["embedded"] == 30
-
-
 def test_progress_as_json_is_objects_alone(job: Job) -> None:
     assert job.run("--progress", "json") == 0
     lines = [json.loads(line) for line in job.out.splitlines()]
@@ -295,36 +203,6 @@ def test_progress_as_json_is_objects_alone(job: Job) -> None:
     last = [step for step in steps if step["step"] == "embedding"][-1]
     assert (last["done"], last["total"], last["seconds_left"]) == (30, 30, 0.0)
     assert any("published: release" in line.get("message", "") for line in lines)
-
-
-def test_a_collection_that_shrinks_too_much_is_refused_and_can_be_forced(job: Job) -> None:
-    assert job.run() == 0
-    served = current_release(job.releases).name
-    shutil.rmtree(job.root / "cubism")
-    assert job.run() == 3
-    candidate = release_ids(job.releases)[-1]
-    assert "works: at most 10% fewer works than in the release served; before 30, now 20" in job.err
-    assert f"artkin publish {candidate} --releases {job.releases} --force 'REASON'" in job.err
-    assert current_release(job.releases).name == served
-    verdict = json.loads(gate_file(job.releases, candidate).read_text())
-    failed = [check for check in verdict["checks"] if not check["passed"]]
-    assert [(c["name"], c["before"], c["after"]) for c in failed] == [("works", 30, 20)]
-    # The next night it is the same release that is refused.
-    assert job.run() == 3
-    assert release_ids(job.releases) == [served, candidate]
-    place = ("--releases", job.releases)
-    assert job.artkin("publish", candidate, *place) == 3
-    assert job.artkin("publish", candidate, *place, "--force", " ") == 2
-    assert job.artkin("publish", candidate, *place, "--force", "cubism was sold") == 0
-    line = json.loads((job.releases / "history.jsonl").read_text().splitlines()[-1])
-    assert (line["release"], line["before"], line["forced"]) == (
-        candidate,
-        served,
-        "cubism was sold",
-    )
-    assert "at most 10% fewer works" in line["refused"]
-    assert line["by"]
-    assert line["time"].startswith("20")
 
 
 def test_an_empty_or_lost_collection_is_refused_and_the_old_one_serves(job: Job) -> None:
@@ -339,206 +217,6 @@ def test_an_empty_or_lost_collection_is_refused_and_the_old_one_serves(job: Job)
     job.root.rmdir()
     away.rename(job.root)
     assert job.run() == 0
-
-
-def test_rollback_goes_to_what_was_served_before(job: Job) -> None:
-    place = ("--releases", job.releases)
-    assert job.run() == 0
-    first = current_release(job.releases).name
-    assert job.artkin("rollback", *place) == 2
-    assert "there is no release before the published one" in job.err
-    paint("cubism", 777).save(job.root / "cubism" / "new.png")
-    assert job.run() == 0
-    second = current_release(job.releases).name
-    assert job.artkin("rollback", *place) == 0
-    assert current_release(job.releases).name == first
-    assert job.artkin("rollback", *place) == 2  # not to and fro
-    # The next night does not bring back what was rolled back, a new state of the collection does.
-    assert job.run() == 3
-    assert f"release {second} has it all, but " in job.err
-    assert f"artkin publish {second} --releases" in job.err
-    assert current_release(job.releases).name == first
-    assert job.artkin("rollback", second, *place) == 0
-    assert current_release(job.releases).name == second
-    assert job.artkin("releases", *place, "--json") == 0
-    listed = json.loads(job.out)
-    assert [one["id"] for one in listed] == [second, first]
-    assert [one["published"] for one in listed] == [True, False]
-    assert [one["works"] for one in listed] == [31, 30]
-    assert listed[0]["precision_at_5"] is not None
-    assert listed[0]["bytes"] > 30_000
-    assert job.artkin("releases", *place) == 0
-    assert "published" in job.out
-    assert job.artkin("verify", *place) == 0
-    assert job.out.count(": whole, ") == 2
-    index = job.releases / first / "index.faiss"
-    index.write_bytes(index.read_bytes()[:-1])
-    assert job.artkin("verify", *place) == 2
-    assert f"1 of 2 releases are damaged: {first}" in job.err
-    assert job.artkin("verify", second, *place) == 0
-
-
-def test_old_releases_go_by_count_and_age_but_none_in_use(job: Job) -> None:
-    ids = []
-    for number in range(5):
-        paint("cubism", 800 + number).save(job.root / "cubism" / f"new{number}.png")
-        assert job.run() == 0
-        ids.append(current_release(job.releases).name)
-    assert release_ids(job.releases) == ids  # none is 30 days old
-    held = open_release(job.releases / ids[1])
-    assert job.run("--keep", 2, "--keep-days", 0) == 0
-    assert release_ids(job.releases) == [ids[1], *ids[3:]]
-    held.close()
-    assert job.run("--keep", 0, "--keep-days", 0) == 0
-    assert release_ids(job.releases) == [ids[4]]
-    assert current_release(job.releases).name == ids[4]
-
-
-def test_a_removed_work_is_out_of_every_release_and_stays_out(job: Job) -> None:
-    (job.root / "manifest.csv").write_text("path,id,title\ncubism/cubism-0.png,guitar,Guitar\n")
-    assert job.run() == 0
-    paint("cubism", 777).save(job.root / "cubism" / "new.png")
-    assert job.run() == 0
-    old, current = release_ids(job.releases)
-    thumbnail = job.vectors()[sha256_of(job.root / "cubism" / "cubism-0.png")][2]
-    place = ("--releases", job.releases, "--state", job.state)
-    assert job.artkin("remove", "guitarr", *place) == 2
-    assert "received 'guitarr', which is in none" in job.err
-    assert job.artkin("remove", "guitar", *place, "--reason", "the heirs' wish") == 0, job.err
-    assert release_ids(job.releases) == [f"{old}-1", f"{current}-1"]
-    assert current_release(job.releases).name == f"{current}-1"
-    for id_, works in zip(release_ids(job.releases), (29, 30), strict=True):
-        release = open_release(job.releases / id_)
-        assert len(release.vectors) == len(release.catalogue) == works
-        assert release.catalogue.by_id("guitar") is None
-        release.close()
-        data = b"".join(p.read_bytes() for p in (job.releases / id_).iterdir())
-        assert thumbnail not in data
-        assert b"guitar" not in data.lower()
-        assert b"cubism-0.png" not in data
-    # Out of what is built later, although its picture is there.
-    assert job.run() == 0
-    assert "nothing to do" in job.out
-    paint("cubism", 779).save(job.root / "cubism" / "newer.png")
-    assert job.run() == 0
-    assert job.manifest["works"] == 31
-    # Nor does it come back under another name.
-    (job.root / "cubism" / "cubism-0.png").rename(job.root / "cubism" / "renamed.png")
-    (job.root / "manifest.csv").write_text("path,title\n")
-    assert job.run() == 0
-    assert job.manifest["works"] == 31
-    assert "nothing to do" in job.out
-    (job.root / "cubism" / "renamed.png").rename(job.root / "cubism" / "cubism-0.png")
-    (job.root / "manifest.csv").write_text("path,id,title\ncubism/cubism-0.png,guitar,Guitar\n")
-    # Taken back, it is there again.
-    assert job.artkin("allow", "nobody", "--state", job.state) == 2
-    assert job.artkin("allow", "guitar", "--state", job.state) == 0
-    assert job.run() == 0
-    assert job.differences() == [("added", "cubism/cubism-0.png")]
-    assert job.report["embedded"] == 1
-
-
-def test_a_clock_set_back_makes_no_new_release_an_old_one(job: Job) -> None:
-    assert job.run() == 0
-    first = current_release(job.releases).name
-    future = f"20990101T000000Z-{first[-4:]}"
-    (job.releases / first).rename(job.releases / future)
-    (job.releases / "current").unlink()
-    paint("cubism", 777).save(job.root / "cubism" / "new.png")
-    assert job.run() == 0
-    assert current_release(job.releases).name.startswith("20990101T000001Z-")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_disk_at_any_write_serves_on_and_says_what_is_needed(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Disks of every size: refused beforehand, and, where the system promised more than it has, at
-    whichever write the room ends."""
-    small = tmp_path / "small"
-    small.mkdir()
-    job.releases = small / "releases"
-    job.arguments[3] = str(job.releases)
-    usage = shutil.disk_usage
-
-    def mount(*options: str) -> bool:
-        command = ["mount", "-t", "tmpfs", *options, "artkin-test", str(small)]
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-    if not mount("-o", "size=4m"):
-        pytest.skip("mounting is not allowed here")
-    try:
-        assert job.run() == 0
-        served = current_release(job.releases)
-        used = usage(small).used
-        for number in range(30):
-            paint("cubism", 100 + number, (300, 200)).save(job.root / "cubism" / f"x{number}.png")
-        assert mount("-o", f"remount,size={used + 100_000}")
-        assert job.run() == 2
-        assert "the disk is full" in job.err
-        assert re.search(r"takes about \d+ MB, \d+ MB are free", job.err)
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage("/")._replace(free=1 << 40))
-        codes = []
-        for room in range(4096, 1 << 20, 28_672):
-            assert mount("-o", f"remount,size={usage(small).used + room}")
-            codes.append(job.run())
-            if codes[-1] == 0:
-                break
-            assert codes[-1] == 2, job.err
-            assert job.err.count("\n") == 1
-            assert "the disk is full" in job.err
-            assert current_release(job.releases) == served
-            open_release(served).close()
-            assert not list(job.releases.glob(".*partial*"))
-        assert codes[-1] == 0
-        assert len(codes) > 5
-        assert job.manifest["works"] == 60
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
-
-
-def test_killed_at_writes_and_at_random_nothing_is_torn_lost_or_doubled(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    """The short version of `benchmarks.rebuild_kills`."""
-    place = Place(tmp_path, tiny_model)
-    for at in range(2, 32, 6):
-        place.change()
-        assert place.run(at)[0], f"no write {at}"
-        assert not place.is_torn()
-    assert place.at_random(3)["torn"] == 0
-    left = place.left_alone()
-    assert left["works"] == 24
-    assert (left["lost"], left["doubled_or_stale"], left["other_vectors"]) == (0, 0, 0)
-    assert left["left_behind"] == []
-
-
-def test_memory_does_not_grow_with_the_works(tiny_model: Path) -> None:
-    """The short version of `benchmarks.rebuild_memory`; without classes, as evaluation takes as
-    much as the works of a sample."""
-    few, many = (memory(tiny_model, works, classes=0)["peak_mib"] for works in (300, 1500))
-    assert many < 1.1 * few
-
-
-def test_a_file_that_changes_while_it_is_read_is_read_again(
-    job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each picture is written anew when it is decoded for the first time, by another program."""
-    decode, seen = archive.decode, set()
-
-    def changing(data: bytes, limits: object) -> object:
-        for path in job.root.rglob("*.png"):
-            if path not in seen and path.read_bytes() == data:
-                seen.add(path)
-                paint("cubism", 500 + len(seen)).save(path)
-        return decode(data, limits)
-
-    monkeypatch.setattr(archive, "decode", changing)
-    assert job.run() == 0, job.err
-    assert job.manifest["works"] == 30
-    assert job.manifest["bad"] == []
-    found = job.vectors()
-    assert found.keys() == {sha256_of(path) for path in job.root.rglob("*.*")}
 
 
 def test_another_model_embeds_all_again_beside_the_old_release(
@@ -588,44 +266,3 @@ def test_what_a_stopped_run_has_embedded_outlives_the_job_of_another_model(
     release.close()
     assert job.artkin("remove", id_, "--releases", job.releases, "--state", job.state) == 0
     assert not list(job.releases.glob(".embedded*"))
-
-
-def test_a_removal_that_was_killed_or_undone_by_a_backup_is_finished(
-    job: Job, tiny_model: Path, tmp_path: Path
-) -> None:
-    assert job.run() == 0
-    (id_,) = release_ids(job.releases)
-    places = ("--releases", job.releases, "--state", job.state)
-    backup = tmp_path / "art.tar"
-    pack = ("--model", tiny_model, "--releases", job.releases, "--to", backup)
-    assert job.artkin("pack", *pack) == 0
-    whole = shutil.copytree(job.releases / id_, tmp_path / id_)
-    release = open_release(job.releases / id_)
-    taken = next(release.catalogue.entries()).id
-    release.close()
-    assert job.artkin("remove", taken, *places) == 0
-    # As if killed between writing the new release and removing the old one.
-    shutil.copytree(whole, job.releases / id_)
-    assert job.artkin("remove", *places) == 0, job.err
-    assert release_ids(job.releases) == [f"{id_}-1", f"{id_}-2"]
-    models = ("--models", tmp_path / "models", "--state", job.state)
-    assert job.artkin("restore", backup, "--releases", job.releases, *models) == 0, job.err
-    for one in release_ids(job.releases):
-        release = open_release(job.releases / one)
-        assert release.catalogue.by_id(taken) is None
-        release.close()
-    assert job.run() == 0
-
-
-def test_a_damaged_release_is_not_rolled_back_to(job: Job) -> None:
-    assert job.run() == 0
-    first = current_release(job.releases)
-    paint("cubism", 777).save(job.root / "cubism" / "new.png")
-    assert job.run() == 0
-    served = current_release(job.releases)
-    data = bytearray((first / "thumbnails.sqlite").read_bytes())
-    data[5000] ^= 1
-    (first / "thumbnails.sqlite").write_bytes(data)
-    assert job.artkin("rollback", "--releases", job.releases) == 2
-    assert "thumbnails.sqlite is not the file" in job.err
-    assert current_release(job.releases) == served
