@@ -1,6 +1,5 @@
 # Two images from one file: `serve` answers queries (no TensorFlow), `job` trains and builds releases.
-#   docker build --target serve -t artkin-serve .
-#   docker build --target job   -t artkin-job .
+#   docker-compose --profile job build
 # Dependencies are a layer of their own: a change of code rebuilds in seconds.
 ARG BASE=python:3.11-slim-bookworm
 
@@ -15,38 +14,52 @@ RUN python3 -m venv --without-pip /opt/artkin \
         \( -name '*intel_gpu*' -o -name '*intel_npu*' -o -name 'cache.json' \) -delete
 
 FROM ${BASE} AS job-packages
-COPY requirements/job.txt /tmp/requirements.txt
+# job.txt, or gpu.txt with CUDA's libraries beside TensorFlow
+ARG REQUIREMENTS=job.txt
+COPY requirements/${REQUIREMENTS} /tmp/requirements.txt
 RUN python3 -m venv --without-pip /opt/artkin \
     && python3 -m pip --python /opt/artkin/bin/python install --no-compile --no-cache-dir \
         --disable-pip-version-check --require-hashes --requirement /tmp/requirements.txt
 
-FROM ${BASE} AS serve
-ENV PATH=/opt/artkin/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    ARTKIN_HOST=0.0.0.0 ARTKIN_RELEASES=/data/releases ARTKIN_STATE=/state
-RUN mkdir -p /data /state && chown 10001:10001 /data /state
-COPY --from=serve-packages /opt/artkin /opt/artkin
-WORKDIR /srv/artkin
-COPY artkin.py ./
-COPY index ./index
-COPY app ./app
+# What both have: folders of volumes with the owner that a new volume takes over, no root. Started
+# in /artkin, the README's commands have their paths.
+FROM ${BASE} AS base
+ENV PATH=/opt/artkin/bin:$PATH PYTHONPATH=/srv/artkin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+RUN mkdir -p /artkin/models /artkin/releases /artkin/runs /artkin/state /backup /run/secrets \
+    && chown -R 10001:10001 /artkin /backup /run/secrets
+WORKDIR /artkin
 USER 10001:10001
-EXPOSE 8000
-VOLUME ["/data", "/state"]
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["python", "-c", \
-    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
-ENTRYPOINT ["python", "artkin.py"]
-CMD ["serve"]
+ENTRYPOINT ["python", "/srv/artkin/artkin.py"]
 
-FROM ${BASE} AS job
-ENV PATH=/opt/artkin/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN mkdir -p /data /state && chown 10001:10001 /data /state
+FROM base AS serve
+ENV ARTKIN_HOST=0.0.0.0
+COPY --from=serve-packages /opt/artkin /opt/artkin
+COPY artkin.py /srv/artkin/
+COPY index /srv/artkin/index
+COPY app /srv/artkin/app
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-c", \
+    "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+CMD ["serve"]
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="artkin: serve" \
+    org.opencontainers.image.description="Answers which works of a collection are most like a picture" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+
+FROM base AS job
 COPY --from=job-packages /opt/artkin /opt/artkin
-WORKDIR /srv/artkin
-COPY artkin.py ./
-COPY index ./index
-COPY app ./app
-COPY training ./training
-USER 10001:10001
-VOLUME ["/data", "/state"]
-ENTRYPOINT ["python", "artkin.py"]
+COPY artkin.py /srv/artkin/
+COPY index /srv/artkin/index
+COPY app /srv/artkin/app
+COPY training /srv/artkin/training
 CMD ["--help"]
+ARG VERSION
+ARG REVISION
+LABEL org.opencontainers.image.title="artkin: job" \
+    org.opencontainers.image.description="Trains models, builds releases of a collection" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"

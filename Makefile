@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DATA   ?= examples/art_institute
 SERVE  ?= 1
 
-.PHONY: demo stop test check soak fuzz chaos lock clean
+.PHONY: demo stop test compose-test check soak fuzz chaos lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py "$(DATA)" $(if $(filter 0,$(SERVE)),--no-serve)
@@ -15,6 +15,10 @@ stop: $(VENV)/installed
 
 test: check
 	$(BIN)/pytest
+
+# docker-compose.yml with a real engine; writes benchmarks/results/compose.json.
+compose-test: $(VENV)/installed
+	RECORD=1 $(BIN)/pytest tests/compose
 
 # The long versions of tests/test_robustness.py, over what `make demo` made; they write
 # benchmarks/results/.

@@ -16,11 +16,13 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from index.space.errors import ArtkinError
+from index.space.errors import ArtkinError, BadInput
 
 _GRACE_SECONDS = 4.0
 # Each module has `add_arguments(parser)` and `main(options)`.
 COMMANDS = {
+    "setup": ("app.setup", "make what a first start needs and lacks: keys, a model, a release"),
+    "key": ("app.key", "make a key for the service, or one to replace it"),
     "check": ("index.check", "look a collection over before training or indexing it"),
     "train": ("training.train", "fine-tune an embedding model on a collection, in three phases"),
     "report": ("training.report", "say what a training run did and what to try next, as a page"),
@@ -77,10 +79,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    _refuse_no_threads()
     # Training ends after the step at hand, however long that takes.
-    is_training = options.command == "train"
-    signal.signal(signal.SIGTERM, (lambda *_: sys.exit(143)) if is_training else _stop)
+    may_train = options.command in ("train", "setup")
+    signal.signal(signal.SIGTERM, (lambda *_: sys.exit(143)) if may_train else _stop)
     importlib.import_module(COMMANDS[options.command][0]).main(options)
+
+
+def _refuse_no_threads() -> None:
+    """Libraries abort where they get no thread, without saying why."""
+    try:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+    except RuntimeError as error:
+        raise BadInput(
+            f"the system must allow threads; received: {error}; in a container, use Docker "
+            "20.10.10 or later (older ones refuse clone3), or a higher limit of processes"
+        ) from error
 
 
 def _stop(*_: object) -> None:

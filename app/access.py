@@ -93,7 +93,7 @@ class Keys:
             raise BadInput(
                 f"{self._setting} must hold 1 to {self._most} keys, one a line, each of at least "
                 f"{MIN_KEY_BYTES} bytes; {self._path} has {len(keys)}, the shortest of {shortest} "
-                "bytes; make one with `openssl rand -hex 32`"
+                "bytes; make one with `artkin key FILE`"
             )
         if self._path.stat().st_mode & 0o022:
             raise BadInput(

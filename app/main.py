@@ -18,7 +18,7 @@ from app.access import Access, Keys
 from app.decoding import Decoder
 from app.examples import add_examples
 from app.following import Follower
-from app.gate import Gate, cores
+from app.gate import Gate
 from app.jobs import Jobs
 from app.limits import BodyLimit, Envelope
 from app.problems import RESPONSES, add_handlers
@@ -31,6 +31,7 @@ from app.settings import Settings
 from app.timed import Timed
 from app.tracing import Traced
 from index.changes import CHANGES
+from index.space.cores import cores
 from index.space.errors import BadInput
 
 
@@ -88,7 +89,7 @@ def _refuse_contradictions(settings: Settings, admin: Keys | None, search: Keys 
     if admin and search and admin.shares_one_with(search):
         raise BadInput(
             f"{settings.search_key_file} must not hold an admin key: whoever may search could do "
-            "everything; make another with `openssl rand -hex 32`"
+            "everything; make another with `artkin key FILE`"
         )
     collection = settings.collection
     if collection is None:

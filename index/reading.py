@@ -5,7 +5,6 @@ Threads suffice: Pillow and hashlib let other threads run while they work.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from index.archive import decode_file
 from index.parallel import parallel_map
 from index.space.artefact import sha256_of
+from index.space.cores import cores
 from index.space.errors import ImageRejected
 from index.space.preprocessing import Preprocessing, is_greyscale, to_pixels
 
@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 # A decoder takes up to half a GiB, one of them up to 2 (`index.archive`): more cores must not mean
 # more.
-_THREADS = min(4, os.cpu_count() or 1)
+_THREADS = min(4, cores())
 
 
 @dataclass(frozen=True)

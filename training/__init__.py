@@ -4,6 +4,11 @@ import os
 import sys
 import tempfile
 
+from index.space.cores import cores, quota
+
+if quota():
+    # By itself TensorFlow takes a thread a core of the machine.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
 # TensorFlow reports each missing GPU library as an error; what really fails raises in Python.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

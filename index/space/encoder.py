@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from index.space.cores import cores, quota
 from index.space.errors import ArtefactError, BadInput
 from index.space.model import SAVED_MODEL, Model
 
@@ -35,12 +36,12 @@ def compile_graph(
     Args:
         shape: of its input, batch first.
         hint: "LATENCY" or "THROUGHPUT", see OpenVINO's performance hints.
-        threads: cores it may take; 0, all of them.
+        threads: cores it may take; 0, all of them that a container's limit leaves.
     """
     options: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": PRECISION,
         "PERFORMANCE_HINT": hint,
-        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_NUM_THREADS": threads or (cores() if quota() else 0),
     }
     graph.reshape(list(shape))
     return ov.Core().compile_model(graph, "CPU", options)
@@ -83,7 +84,7 @@ class Encoder:
         model: a verified model.
         batch: pictures computed at once. Fixed, so that memory is flat: 1 for the latency of a
             query, 16 for the throughput of an index.
-        threads: cores it may take; 0, all of them.
+        threads: cores it may take; 0, all of them that a container's limit leaves.
 
     Raises:
         ArtefactError: OpenVINO cannot read the SavedModel.
