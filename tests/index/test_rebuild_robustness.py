@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rebuild_kills import Place
-from benchmarks.rebuild_memory import memory
+from benchmarks.sizing import memory
 from index import archive
 from index.release import open_release
 from index.releases import current_release
@@ -116,7 +116,7 @@ def test_killed_at_writes_and_at_random_nothing_is_torn_lost_or_doubled(
 
 
 def test_memory_does_not_grow_with_the_works(tiny_model: Path) -> None:
-    """The short version of `benchmarks.rebuild_memory`; without classes, as evaluation takes as
+    """The short version of `benchmarks.sizing`; without classes, as evaluation takes as
     much as the works of a sample."""
     few, many = (memory(tiny_model, works, classes=0)["peak_mib"] for works in (300, 1500))
     assert many < 1.1 * few

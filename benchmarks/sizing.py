@@ -1,10 +1,11 @@
-"""What a rebuild holds in memory as collections grow.
+"""What collections need: memory and time of a rebuild, memory and time of a search, disk.
 
-    python -m benchmarks.rebuild_memory MODEL [--works 50000]
+    python -m benchmarks.sizing MODEL [--works 50000]
 
-The peak of what the job holds for itself (RssAnon: vectors in mapped files are the system's to
-forget), of a first rebuild of 1,000 small pictures and of one of 50,000. Writes
-`benchmarks/results/rebuild_memory.json`.
+Of a first rebuild of 1,000 small pictures and of one of 50,000: the peak of what the job holds for
+itself (RssAnon: vectors in mapped files are the system's to forget). Then of a service over the
+release: what it and its decoders hold after a hundred searches, and their median time. Writes
+`benchmarks/results/sizing.json`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from PIL import Image
 
 from benchmarks import command
 from benchmarks.rebuild import rebuild_command
-from benchmarks.robust import write
+from benchmarks.robust import milliseconds, resident, service, write
 from index.release import manifest_of
 from index.releases import current_release
 
@@ -35,8 +37,8 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [memory(options.model, works) for works in (FEW, options.works)]
     result = {"sizes": sizes, "growth": round(sizes[1]["peak_mib"] / sizes[0]["peak_mib"] - 1, 3)}
-    called = f"python -m benchmarks.rebuild_memory {options.model} --works {options.works}"
-    write("rebuild_memory", called, result)
+    called = f"python -m benchmarks.sizing {options.model} --works {options.works}"
+    write("sizing", called, result)
 
 
 def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
@@ -47,11 +49,34 @@ def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
             place = art / f"class{number % classes}" if classes else art
             place.mkdir(parents=True, exist_ok=True)
             _small(number).save(place / f"{number}.jpg", quality=80)
-        peak, seconds = _peak(model, art, Path(folder) / "releases")
-        report = manifest_of(current_release(Path(folder) / "releases")).report
-    assert report is not None
-    return {"works": works, "peak_mib": round(peak / 2**20, 1), "seconds": round(seconds, 1),
-            "stages": report.seconds}  # fmt: skip
+        releases = Path(folder) / "releases"
+        peak, seconds = _peak(model, art, releases)
+        release = current_release(releases)
+        report = manifest_of(release).report
+        assert report is not None
+        size = sum(file.stat().st_size for file in release.iterdir())
+        served, search = _serve(model, releases, next(art.rglob("*.jpg")))
+    return {
+        "works": works,
+        "peak_mib": round(peak / 2**20, 1),
+        "seconds": round(seconds, 1),
+        "stages": report.seconds,
+        "release_mib": round(size / 2**20, 1),
+        "serve_mib": round(served / 2**20, 1),
+        "search_ms": search,
+    }
+
+
+def _serve(model: Path, releases: Path, picture: Path) -> tuple[int, dict[str, float | int]]:
+    """Bytes that a service holds after a hundred searches, and what they took."""
+    seconds = []
+    with service(model, releases) as running, httpx.Client(timeout=60) as client:
+        for _ in range(100):
+            begun = time.monotonic()
+            files = {"image": picture.read_bytes()}
+            client.post(f"{running.url}/v1/search", files=files).raise_for_status()
+            seconds.append(time.monotonic() - begun)
+        return resident(running.process.pid), milliseconds(seconds)
 
 
 def _small(number: int) -> Image.Image:
