@@ -25,8 +25,9 @@ RUN python3 -m venv --without-pip /opt/artkin \
 # in /artkin, the README's commands have their paths.
 FROM ${BASE} AS base
 ENV PATH=/opt/artkin/bin:$PATH PYTHONPATH=/srv/artkin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-RUN mkdir -p /artkin/models /artkin/releases /artkin/runs /artkin/state /backup /run/secrets \
-    && chown -R 10001:10001 /artkin /backup /run/secrets
+RUN mkdir -p /artkin/models /artkin/releases /artkin/runs /artkin/state /backup \
+        /run/secrets /run/monitoring \
+    && chown -R 10001:10001 /artkin /backup /run/secrets /run/monitoring
 WORKDIR /artkin
 USER 10001:10001
 ENTRYPOINT ["python", "/srv/artkin/artkin.py"]

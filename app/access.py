@@ -113,8 +113,9 @@ class Access:
     """Lets a call through, or answers it with 401, 403 or 429.
 
     Args:
-        admin: keys of /v1/admin and /metrics; None turns admin calls off and leaves metrics open.
-        search: keys of everything else below /v1; None leaves it open to all.
+        admin: keys of everything; None turns admin calls off.
+        search: keys of what is below /v1 but for admin's; None leaves it open to all.
+        metrics: keys of /metrics alone; without them and without admin's it is open to all.
         per_minute: calls below /v1, but for admin's and thumbnails, of one key or else one
             address; None sets no limit.
         audit: file to which each admin call is appended, refused ones as well; None where there
@@ -126,10 +127,14 @@ class Access:
         app: ASGIApp,
         admin: Keys | None,
         search: Keys | None,
+        metrics: Keys | None,
         per_minute: int | None,
         audit: Path | None,
     ) -> None:
-        self._app, self._admin, self._search, self._audit = app, admin, search, audit
+        self._app, self._admin, self._audit = app, admin, audit
+        # Whoever may do everything may search and read the metrics, where that takes a key at all.
+        self._searching = [keys for keys in (search, admin) if keys] if search else []
+        self._reading = [keys for keys in (metrics, admin) if keys]
         self._rate = RateLimitItemPerMinute(per_minute) if per_minute else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
@@ -163,26 +168,31 @@ class Access:
 
     def _check_key(self, scope: Scope) -> str | None:
         path = scope["path"]
-        needs_admin = _is_below(path, ADMIN) or (path == METRICS and self._admin is not None)
-        if needs_admin and self._admin is None:
-            raise Problem(
-                403,
-                "admin-off",
-                "admin calls are off: no key is set; start the service with `--admin-key-file "
-                f"FILE`, a file that holds a key of at least {MIN_KEY_BYTES} bytes",
-            )
-        keys = self._admin if needs_admin else self._search if _is_below(path, API) else None
-        if keys is None:
+        accepted = self._accepted(path)
+        if not accepted:
             return None
         given = dict(scope["headers"]).get(b"authorization", b"")
-        owner = keys.owner(given)
-        if owner is None and not needs_admin and self._admin is not None:
-            owner = self._admin.owner(given)  # whoever may do everything may search
+        owner = next(filter(None, [keys.owner(given) for keys in accepted]), None)
         if owner is None:
-            whose = "admin calls need" if needs_admin else "calls need"
+            whose = "admin calls need" if _is_below(path, ADMIN) else "calls need"
             detail = f"{whose} the header `Authorization: Bearer KEY` with a key of the service's"
             raise Problem(401, "unauthorized", detail, {"WWW-Authenticate": "Bearer"})
         return owner
+
+    def _accepted(self, path: str) -> list[Keys]:
+        """The keys one of which a path needs; none, it is open to all."""
+        if _is_below(path, ADMIN):
+            if self._admin is None:
+                raise Problem(
+                    403,
+                    "admin-off",
+                    "admin calls are off: no key is set; start the service with `--admin-key-file "
+                    f"FILE`, a file that holds a key of at least {MIN_KEY_BYTES} bytes",
+                )
+            return [self._admin]
+        if path == METRICS:
+            return self._reading
+        return self._searching if _is_below(path, API) else []
 
     async def _wrong_key(self, scope: Scope, problem: Problem) -> Problem:
         """The refusal, or another one for an address that goes on guessing."""

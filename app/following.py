@@ -27,6 +27,7 @@ from app.serving import Serving, load
 from index.changes import Changes, is_added
 from index.ids import ID_RULE, is_usable_id
 from index.match import model_for
+from index.rebuilt import last_rebuilt
 from index.release import manifest_of
 from index.releases import CURRENT, current_release, release_ids
 from index.rollback import roll_back
@@ -237,6 +238,7 @@ class Follower:
         """Load what is published unless it is served already or was refused a moment ago."""
         with self._loading:
             self._look()
+        metrics.note_rebuilt(last_rebuilt(self._releases))
 
     def _look(self) -> None:
         try:
@@ -244,6 +246,7 @@ class Follower:
             state = (_state(model), _state(release))
             if state == self._served:
                 self._reason = ""
+                metrics.release_refused.set(0)
             elif state != self._refused or time.monotonic() >= self._retry_at:
                 self._refused = state  # until it is loaded
                 self._swap(load(model, release, self._serving, self._decoder, self._changes), state)
@@ -263,12 +266,12 @@ class Follower:
         self._served, self._refused, self._reason = state, None, ""
         self._serving = serving
         serving.catch_up(self._changes)  # what came while it was being loaded
-        metrics.works.set(len(serving.release.vectors))
-        metrics.serving.info(serving.versions())
+        metrics.note_release(serving.release.manifest.created, serving.versions())
         self._announce(serving)
 
     def _refuse(self, reason: str) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
+        metrics.release_refused.set(1)
         if reason == self._reason:
             return
         self._reason = reason

@@ -23,6 +23,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process, TaskGroup
 from anyio.streams.text import TextReceiveStream
 
+from app import metrics
 from app.answers import Job, JobKind, Progress
 from app.problems import Problem
 from index.space.errors import BadInput
@@ -254,6 +255,8 @@ class Jobs:
             self._save(last.model_copy(update={"progress": progress}))
 
     def _save(self, job: Job) -> Job:
+        if job.status in _OVER:
+            metrics.jobs.labels(job.kind, job.status).inc()
         with self._table:
             self._table.execute(
                 "INSERT INTO jobs (id, kind, status, job) VALUES (?, ?, ?, ?) ON CONFLICT (id) "

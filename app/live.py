@@ -39,6 +39,7 @@ class LiveRelease:
     def __init__(self, release: Release, encoder: Encoder) -> None:
         self.lock = ReaderWriterLock()
         self.changed = 0  # number of the last change applied
+        self._not_built_in: set[str] = set()  # works that the release does not have as they are now
         self._release = release
         self._encoder = encoder
         self._next_row = release.manifest.works
@@ -51,6 +52,8 @@ class LiveRelease:
             for change in read_changes(changes, self.changed):
                 self._apply(change)
                 self.changed = change.number
+            metrics.works.set(len(self._release.vectors))
+            metrics.changes_waiting.set(len(self._not_built_in))
 
     def _apply(self, change: Change) -> None:
         if change.kind == "allowed":
@@ -64,9 +67,14 @@ class LiveRelease:
                 added = self._prepare(work)
             except ImageRejected as error:
                 _log.error("the work %r that was added cannot be used: %s", work.id, error)
-        release = self._release
+        release, gone = self._release, self._before(change)
+        had = any(entry.row < release.manifest.works for entry in gone)
+        if had or added is not None:
+            self._not_built_in.add(change.id)
+        else:
+            self._not_built_in.discard(change.id)
         with self.lock.write_lock():
-            for before in self._before(change):
+            for before in gone:
                 release.vectors.delete(np.asarray([before.row], np.int64))
                 release.catalogue.delete(before.row)
             if added is not None:
@@ -75,7 +83,6 @@ class LiveRelease:
                 release.catalogue.insert(entry)
                 release.thumbnails.insert(entry.row, thumbnail)
                 self._next_row += 1
-        metrics.works.set(len(release.vectors))
 
     def _before(self, change: Change) -> list[Entry]:
         """The work as it was, and of a removed one the same file under other names."""

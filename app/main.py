@@ -50,7 +50,8 @@ def create_app(
     """
     admin_keys = _keys(settings.admin_key_file, "admin_key_file", 2)
     search_keys = _keys(settings.search_key_file, "search_key_file", 1000)
-    _refuse_contradictions(settings, admin_keys, search_keys)
+    metrics_keys = _keys(settings.metrics_key_file, "metrics_key_file", 2)
+    _refuse_contradictions(settings, admin_keys, search_keys, metrics_keys)
     app = FastAPI(
         title="artkin",
         version="1",  # of the interface, as in its paths
@@ -80,17 +81,24 @@ def create_app(
     root = settings.root_path
     limited = BodyLimit(Rooted(app, root) if root else app, settings.max_body_bytes)
     audit = settings.state / "audit.jsonl" if admin_keys else None
-    allowed = Access(limited, admin_keys, search_keys, settings.per_minute, audit)
+    allowed = Access(limited, admin_keys, search_keys, metrics_keys, settings.per_minute, audit)
     guarded = Traced(Timed(allowed))
     return Envelope(Below(guarded, root) if root else guarded)
 
 
-def _refuse_contradictions(settings: Settings, admin: Keys | None, search: Keys | None) -> None:
-    if admin and search and admin.shares_one_with(search):
-        raise BadInput(
-            f"{settings.search_key_file} must not hold an admin key: whoever may search could do "
-            "everything; make another with `artkin key FILE`"
-        )
+def _refuse_contradictions(
+    settings: Settings, admin: Keys | None, search: Keys | None, metrics: Keys | None
+) -> None:
+    search_file, metrics_file = settings.search_key_file, settings.metrics_key_file
+    for file, keys, whose, others, why in (
+        (search_file, search, "an admin", admin, "whoever may search could do everything"),
+        (metrics_file, metrics, "an admin", admin, "whoever reads metrics could do everything"),
+        (metrics_file, metrics, "a search", search, "whoever may search could read metrics"),
+    ):
+        if keys and others and keys.shares_one_with(others):
+            raise BadInput(
+                f"{file} must not hold {whose} key: {why}; make another with `artkin key FILE`"
+            )
     collection = settings.collection
     if collection is None:
         return

@@ -62,7 +62,8 @@ def of_rejected(error: ImageRejected) -> Problem:
 
 
 def document(problem: Problem, scope: Scope) -> ProblemDocument:
-    """The problem as what the request of `scope` is told."""
+    """The problem as what the request of `scope` is told, and counted."""
+    refusals.labels(problem.slug).inc()
     return ProblemDocument(
         type=f"/problems/{problem.slug}",
         title=problem.slug.replace("-", " ").capitalize(),
@@ -74,7 +75,6 @@ def document(problem: Problem, scope: Scope) -> ProblemDocument:
 
 def answer(problem: Problem, scope: Scope) -> Response:
     """The problem as an answer to the request of `scope`."""
-    refusals.labels(problem.slug).inc()
     told = document(problem, scope).model_dump()
     return JSONResponse(told, problem.status, problem.headers, MEDIA_TYPE)
 

@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search-key-file", type=Path, metavar="FILE", help="holds the keys of all other calls"
     )
+    parser.add_argument(
+        "--metrics-key-file", type=Path, metavar="FILE", help="holds a key of /metrics alone"
+    )
     parser.add_argument("--per-minute", type=int, help="calls of one key or address; default: any")
     parser.add_argument("--state", type=Path, metavar="DIR", help="default: state")
     parser.add_argument(

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
             without it those calls are off.
         search_key_file: holds the bearer keys of all other calls below /v1, one a line; without it
             they are open to all.
+        metrics_key_file: holds the bearer key of /metrics alone, or two; without it /metrics needs
+            the admin key, where there is one.
         per_minute: calls of one key, or of one address where there are no keys; without it there
             is no limit.
         state: folder of what the service itself must remember: jobs, the record of admin calls.
@@ -54,6 +56,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     admin_key_file: Path | None = None
     search_key_file: Path | None = None
+    metrics_key_file: Path | None = None
     per_minute: int | None = Field(default=None, ge=1)
     state: Path = Path("state")
     collection: Path | None = None

@@ -8,6 +8,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from index.releases import current_release
 from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, BadInput
 
-KEYS = ("admin.key", "metrics.key", "grafana.key")
+KEYS = ("admin.key",)
+MONITORING_KEYS = ("metrics.key", "grafana.key")
 _ASKED = 100  # works of a release looked for in the collection
 
 
@@ -32,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--releases", type=Path, default=Path("releases"), metavar="DIR")
     parser.add_argument("--state", type=Path, default=Path("state"), metavar="DIR")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR")
-    parser.add_argument("--keys", type=Path, metavar="DIR", help=f"for {', '.join(KEYS)}")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="for admin.key")
+    parser.add_argument(
+        "--monitoring-keys", type=Path, metavar="DIR", help=f"for {' and '.join(MONITORING_KEYS)}"
+    )
     parser.add_argument(
         "--sample", type=Path, metavar="DIR", help="trained on where the collection has no classes"
     )
@@ -40,8 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin setup`."""
-    if options.keys:
-        _make_keys(options.keys)
+    for folder, names in ((options.keys, KEYS), (options.monitoring_keys, MONITORING_KEYS)):
+        if folder:
+            _make_keys(folder, names)
     if not (options.model / MANIFEST).exists():
         _make_model(options)
     else:
@@ -49,8 +55,8 @@ def main(options: argparse.Namespace) -> None:
     _make_release(options)
 
 
-def _make_keys(folder: Path) -> None:
-    for name in KEYS:
+def _make_keys(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
         path = folder / name
         if path.exists():
             Keys(path, name, most=2)  # refuses what the service would refuse
@@ -59,7 +65,7 @@ def _make_keys(folder: Path) -> None:
             write_keys(path, [new_key()])
         except PermissionError as error:
             raise BadInput(
-                f"{folder} must hold {', '.join(KEYS)}, or be a folder that they can be written "
+                f"{folder} must hold {' and '.join(names)}, or be a folder that they can be written "
                 f"to; {name} is missing and {error.strerror}; make it with `artkin key`"
             ) from error
         say(f"{path} has a new key")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPMethod
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import log, metrics
 
+_METHODS = frozenset(HTTPMethod)  # anybody may make up others, and each would be a series
 _QUIET = ("/healthz", "/readyz", "/metrics")  # asked every few seconds
 
 
@@ -32,7 +34,8 @@ class Timed:
         try:
             return await self._app(scope, receive, send_and_note)
         finally:
-            method, route, seconds = scope["method"], pattern_of(scope), perf_counter() - start
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route, seconds = pattern_of(scope), perf_counter() - start
             metrics.requests.labels(method, route, status).observe(seconds)
             if scope["path"] not in _QUIET:
                 about = {"method": method, "route": route, "status": status}

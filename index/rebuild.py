@@ -17,6 +17,7 @@ from index.changes import CHANGES, read_changes
 from index.history import history
 from index.progress import progress_as, say
 from index.publish import publish, say_published
+from index.rebuilt import on_record
 from index.release import manifest_of
 from index.releases import current_id, is_held, release_ids, remove_release, writing
 from index.source import Source, add_source_arguments, refuse_bad_places, source_of
@@ -75,7 +76,7 @@ def rebuild(
         BadInput, ArtefactError: see `build.build`, `publish.publish`.
         Refused: by the gate, or another job writes releases.
     """
-    with writing(releases):
+    with writing(releases), on_record(releases):
         known = -1
         # What was taken down while it was being built must not be in it: it is built once more,
         # which embeds nothing.

@@ -4,6 +4,7 @@ releases/<id>/                  `release.py`
 releases/current -> <id>        a relative link, replaced in one step
 releases/gates/<id>.json        what the gate said of it (`gate.py`)
 releases/history.jsonl          every switch (`publish.py`)
+releases/rebuilt.json           what came of the last rebuild (`rebuilt.py`)
 releases/.embedded-*.sqlite     what a running or stopped job has embedded (`known.py`)
 releases/.lock                  held while releases are written or removed
 """

@@ -27,5 +27,5 @@ async def readyz(serving: Served, _: Nothing) -> Ready:
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(_: Nothing) -> Response:
-    """What Prometheus reads; with the admin key, where there is one."""
+    """What Prometheus reads; with the metrics key or the admin key, where there is either."""
     return Response(exposition(), headers={"Content-Type": MEDIA_TYPE})

@@ -60,10 +60,15 @@ def test_keys_are_replaced_while_in_use(tmp_path: Path) -> None:
 def test_contradictions_stop_the_start_in_one_line(tmp_path: Path, capsys) -> None:
     (tmp_path / "admin").write_text(OLD)
     (tmp_path / "search").write_text(f"{NEW}\n{OLD}\n")
+    (tmp_path / "others").write_text(f"{NEW}\n{OTHER}\n")
+    (tmp_path / "metrics").write_text(NEW)
+    metrics = ["--metrics-key-file", str(tmp_path / "metrics")]
     admin = ["--admin-key-file", str(tmp_path / "admin")]
     collection = ["--collection", str(tmp_path / "works")]
     cases = [
         ([*admin, "--search-key-file", str(tmp_path / "search")], "must not hold an admin key"),
+        ([*admin, "--metrics-key-file", admin[1]], "reads metrics could do everything"),
+        ([*metrics, "--search-key-file", str(tmp_path / "others")], "must not hold a search key"),
         (collection, "name it with --admin-key-file"),
         ([*admin, *collection, "--state", str(tmp_path / "works/s")], "--state must not be inside"),
         (
@@ -123,6 +128,29 @@ def test_a_key_has_so_many_calls_a_minute(closed, a_photo: bytes) -> None:
     ]
     assert thumbnails == [404] * 9
     assert [service.get(JOBS, headers=bearer(OLD)).status_code for _ in range(9)] == [200] * 9
+
+
+@pytest.mark.parametrize("has_admin", [True, False])
+def test_a_metrics_key_opens_the_metrics_alone(
+    start_service, tiny_model, published, tmp_path, has_admin: bool
+) -> None:
+    (tmp_path / "admin").write_text(OLD)
+    (tmp_path / "search").write_text(NEW)
+    (tmp_path / "metrics").write_text(OTHER)
+    admin = ["--admin-key-file", tmp_path / "admin"] if has_admin else []
+    service = start_service(
+        *("--model", tiny_model, "--releases", published, *admin),
+        *("--search-key-file", tmp_path / "search", "--metrics-key-file", tmp_path / "metrics"),
+    )
+    service.wait_for("/readyz", 200)
+
+    def statuses(path: str) -> list[int]:
+        keys = [{}, bearer(OTHER), bearer(NEW), bearer(OLD)]
+        return [service.get(path, headers=key).status_code for key in keys]
+
+    assert statuses("/metrics") == [401, 200, 401, 200 if has_admin else 401]
+    assert statuses("/v1/collection") == [401, 401, 200, 200 if has_admin else 401]
+    assert statuses(JOBS) == ([401, 401, 401, 200] if has_admin else [403] * 4)
 
 
 def test_guessing_keys_is_slowed_down_and_fills_no_disk(

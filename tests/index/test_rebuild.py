@@ -16,6 +16,7 @@ import pytest
 
 from index.known import Embedded, Known
 from index.reading import read_picture
+from index.rebuilt import REBUILT, last_rebuilt
 from index.release import open_release
 from index.releases import current_release, release_ids, writing
 from index.space.encoder import Encoder
@@ -266,3 +267,32 @@ def test_what_a_stopped_run_has_embedded_outlives_the_job_of_another_model(
     release.close()
     assert job.artkin("remove", id_, "--releases", job.releases, "--state", job.state) == 0
     assert not list(job.releases.glob(".embedded*"))
+
+
+def test_what_came_of_the_last_rebuild_is_on_record(job: Job) -> None:
+    assert last_rebuilt(job.releases) is None
+    assert job.run() == 0
+    first = last_rebuilt(job.releases)
+    assert first is not None
+    assert (first.ended, first.error) == (first.succeeded, None)
+    # Backwards, so that the next one is seen to differ without waiting for a second.
+    record = job.releases / REBUILT
+    record.write_text(record.read_text().replace(str(first.ended.year), "2020"))
+    assert job.run() == 0
+    assert "nothing to do" in job.out
+    assert last_rebuilt(job.releases).succeeded >= first.succeeded
+    record.write_text(record.read_text().replace(str(first.ended.year), "2020"))
+    for style in ("cubism", "ukiyo_e"):
+        shutil.rmtree(job.root / style)
+    assert job.run() == 3  # refused by the gate
+    last = last_rebuilt(job.releases)
+    assert last.succeeded.year == 2020
+    assert last.ended >= first.ended
+    assert "at most 10% fewer works" in last.error
+    before = record.read_bytes()
+    with writing(job.releases):
+        assert job.run() == 3  # another one is at work: this was no rebuild
+    assert job.run("--dry-run") == 0
+    assert record.read_bytes() == before
+    record.write_text('{"ended": "soon", "succeeded": 3, "error": null}')
+    assert last_rebuilt(job.releases) is None
