@@ -65,7 +65,7 @@ def _make_keys(folder: Path, names: Sequence[str]) -> None:
             write_keys(path, [new_key()])
         except PermissionError as error:
             raise BadInput(
-                f"{folder} must hold {' and '.join(names)}, or be a folder that they can be written "
+                f"{folder} must hold {' and '.join(names)}, or be a folder to write them "
                 f"to; {name} is missing and {error.strerror}; make it with `artkin key`"
             ) from error
         say(f"{path} has a new key")
