@@ -18,7 +18,7 @@ from index.catalogue import Catalogue
 from index.collection import read_collection
 from index.progress import say
 from index.release import CATALOGUE, manifest_of
-from index.releases import current_release
+from index.releases import current_id, current_release
 from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, BadInput
 
@@ -88,8 +88,9 @@ def _make_release(options: argparse.Namespace) -> None:
     try:
         folder = current_release(options.releases)
         manifest = manifest_of(folder)
-    except ArtefactError as error:  # none yet, or one of a format before this one
-        say(f"{error.args[0]}: indexing {options.collection}")
+    except ArtefactError as error:  # of a format before this one, for example
+        why = "no release yet" if current_id(options.releases) is None else str(error)
+        say(f"{why}; indexing {options.collection}")
     else:
         _refuse_another_collection(folder, options.collection)
         say(f"release {manifest.id} is there, {manifest.works} works")

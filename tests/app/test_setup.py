@@ -1,0 +1,123 @@
+"""Keys, and what a first start makes and leaves alone. Training in it: `tests/compose`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+import artkin
+from app.access import Keys
+from index.releases import current_id
+
+SETUP = ["setup", "--releases", "releases", "--state", "state", "--runs", "runs"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(artkin.__file__).parent))
+
+
+def test_a_key_is_replaced_in_two_steps() -> None:
+    file = Path("keys/admin.key")
+    assert artkin.main(["key", str(file)]) == 0
+    (first,) = file.read_text().split()
+    assert len(first) == 43  # 256 bits
+    assert stat.S_IMODE(file.stat().st_mode) == 0o440
+    keys = Keys(file, "admin_key_file", 2)
+    assert artkin.main(["key", str(file)]) == 0
+    second, again = file.read_text().split()
+    assert again == first != second
+    owners = {keys.owner(f"Bearer {key}".encode()) for key in (first, second)}
+    assert None not in owners
+    assert len(owners) == 2
+    assert artkin.main(["key", str(file)]) == 0  # at most two: the service takes no more
+    third, kept = file.read_text().split()
+    assert kept == second
+    assert artkin.main(["key", str(file), "--drop-old"]) == 0
+    assert file.read_text().split() == [third]
+    assert keys.owner(f"Bearer {second}".encode()) is None
+
+
+def test_keys_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    artkin.main(["key", "admin.key"])
+    assert Path("admin.key").read_text().strip() not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["key", "none.key", "--drop-old"], ["key", "picture.png"]])
+def test_a_file_that_has_no_keys_is_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("picture.png").write_bytes(b"\x89PNG\xff")
+    assert artkin.main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert Path("picture.png").read_bytes() == b"\x89PNG\xff"
+
+
+def test_what_is_missing_is_made_and_what_is_there_is_left(
+    collection: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keys = ["--keys", "keys", "--monitoring-keys", "monitoring"]
+    command = [*SETUP, str(collection), "--model", str(tiny_model), *keys]
+    assert artkin.main(command) == 0
+    first = current_id(Path("releases"))
+    made = {path: path.read_text() for path in (Path("keys"), Path("monitoring"))
+            for path in path.iterdir()}  # fmt: skip
+    assert sorted(map(str, made)) == [
+        "keys/admin.key", "monitoring/grafana.key", "monitoring/metrics.key"
+    ]  # fmt: skip
+    said = capfd.readouterr().out
+    assert "$ artkin rebuild" in said
+    assert artkin.main(command) == 0
+    assert current_id(Path("releases")) == first
+    assert all(path.read_text() == text for path, text in made.items())
+    said = capfd.readouterr().out
+    assert "$ artkin" not in said
+    assert f"release {first} is there, 24 works" in said
+
+
+def test_another_collection_is_refused(
+    collection: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert artkin.main([*SETUP, str(collection), "--model", str(tiny_model)]) == 0
+    (tmp_path / "other").mkdir()
+    shutil.copy(next(collection.rglob("*.png")), tmp_path / "other" / "else.png")
+    capfd.readouterr()
+    assert artkin.main([*SETUP, "other", "--model", str(tiny_model)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "none of its first 24" in line
+
+
+def test_a_key_that_the_service_would_refuse_is_refused_here(
+    collection: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("keys").mkdir()
+    Path("keys/admin.key").write_text("short\n")
+    command = [*SETUP, str(collection), "--model", str(tiny_model), "--keys", "keys"]
+    assert artkin.main(command) == 2
+    assert "at least 16 bytes" in capfd.readouterr().err
+    assert not Path("releases").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(
+    collection: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("keys").mkdir(mode=0o500)
+    command = [*SETUP, str(collection), "--model", str(tiny_model), "--keys", "keys"]
+    assert artkin.main(command) == 2
+    assert "make it with `artkin key`" in capfd.readouterr().err
+
+
+def test_a_step_that_fails_ends_it_with_its_code(
+    tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        artkin.main([*SETUP, "empty", "--model", str(tiny_model)])
+    assert ended.value.code == 2
+    assert "no pictures" in capfd.readouterr().err
