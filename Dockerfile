@@ -5,13 +5,18 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS serve-packages
 COPY requirements/serve.txt /tmp/requirements.txt
-# A virtual environment without pip. Of OpenVINO's plugins only the processor's is used; the GPU's
-# and the NPU's would add 100 MB.
+# A virtual environment without pip. Of OpenVINO only what reads SavedModels and runs them on a
+# processor stays: the rest would add 120 MB. In its place come compiled modules: it starts in half
+# the time.
 RUN python3 -m venv --without-pip /opt/artkin \
     && python3 -m pip --python /opt/artkin/bin/python install --no-compile --no-cache-dir \
         --disable-pip-version-check --require-hashes --requirement /tmp/requirements.txt \
-    && find /opt/artkin -path '*openvino/libs/*' \
-        \( -name '*intel_gpu*' -o -name '*intel_npu*' -o -name 'cache.json' \) -delete
+    && cd /opt/artkin/lib/python3*/site-packages \
+    && find openvino/libs \( -name '*intel_gpu*' -o -name '*intel_npu*' -o -name 'cache.json' \
+        -o -name '*_frontend.so*' ! -name '*tensorflow_frontend*' ! -name '*ir_frontend*' \) -delete \
+    && find . -name tests -type d -prune -exec rm -r {} + \
+    && rm -r openvino/include \
+    && python3 -m compileall -q --invalidation-mode unchecked-hash .
 
 FROM ${BASE} AS job-packages
 # job.txt, or gpu.txt with CUDA's libraries beside TensorFlow
@@ -29,7 +34,6 @@ RUN mkdir -p /artkin/models /artkin/releases /artkin/runs /artkin/state /backup 
         /run/secrets /run/monitoring \
     && chown -R 10001:10001 /artkin /backup /run/secrets /run/monitoring
 WORKDIR /artkin
-USER 10001:10001
 ENTRYPOINT ["python", "/srv/artkin/artkin.py"]
 
 FROM base AS serve
@@ -38,6 +42,8 @@ COPY --from=serve-packages /opt/artkin /opt/artkin
 COPY artkin.py /srv/artkin/
 COPY index /srv/artkin/index
 COPY app /srv/artkin/app
+RUN python -m compileall -q --invalidation-mode unchecked-hash /srv/artkin
+USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
@@ -56,6 +62,7 @@ COPY artkin.py /srv/artkin/
 COPY index /srv/artkin/index
 COPY app /srv/artkin/app
 COPY training /srv/artkin/training
+USER 10001:10001
 CMD ["--help"]
 ARG VERSION
 ARG REVISION

@@ -51,11 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="artkin", description="Find the artworks most like a picture, in your own collection."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, help_) in COMMANDS.items():
-        command = commands.add_parser(name, help=help_, description=help_)
-        if given and given[0] == name:  # importing only what runs keeps TensorFlow out of serving
-            importlib.import_module(module).add_arguments(command)
     try:
+        _refuse_no_threads()
+        for name, (module, help_) in COMMANDS.items():
+            command = commands.add_parser(name, help=help_, description=help_)
+            # Importing only what runs keeps TensorFlow out of serving.
+            if given and given[0] == name:
+                importlib.import_module(module).add_arguments(command)
         try:
             _run(parser.parse_args(given))
         finally:
@@ -79,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _refuse_no_threads()
     # Training ends after the step at hand, however long that takes.
     may_train = options.command in ("train", "setup")
     signal.signal(signal.SIGTERM, (lambda *_: sys.exit(143)) if may_train else _stop)

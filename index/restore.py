@@ -10,8 +10,7 @@ import shlex
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from index.history import switch_to
 from index.match import check_match
@@ -102,7 +101,8 @@ def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Pa
 def _unpack(packed: Path, folder: Path) -> None:
     try:
         with tarfile.open(packed, "r:") as file:
-            file.extractall(folder, members=_members(file), filter="data")
+            for member in file:
+                _extract(file, member, folder)
     except FileNotFoundError as error:
         raise BadInput(f"the file to restore must exist; received {packed}") from error
     except (tarfile.TarError, EOFError) as error:
@@ -111,12 +111,18 @@ def _unpack(packed: Path, folder: Path) -> None:
         ) from error
 
 
-def _members(file: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Plain files and folders; `filter` keeps them inside."""
-    for member in file:
-        if not (member.isfile() or member.isdir()):
-            raise tarfile.TarError(f"{member.name!r} is neither a file nor a folder")
-        yield member
+def _extract(file: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a file's content below a folder and nothing else of it: `extractall` takes a filter
+    only from Python 3.11.4 on."""
+    if member.isdir():
+        return
+    name = PurePosixPath(member.name)
+    if not member.isfile() or name.is_absolute() or ".." in name.parts:
+        raise tarfile.TarError(f"{member.name!r} is no file below the folder it is restored to")
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with file.extractfile(member) as source, target.open("xb") as copy:  # type: ignore[union-attr]
+        shutil.copyfileobj(source, copy)
 
 
 def _only(folder: Path, packed: Path) -> Path:
