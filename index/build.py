@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.embedding import BATCH, embed
-from index.known import Earlier, Known, forget
+from index.known import Known, forget, known_copy
 from index.match import is_match
 from index.plan import Plan, new_plan
 from index.progress import progress_as, say
@@ -105,8 +105,7 @@ def build(source: Source, model: Model, releases: Path) -> Built:
             found = read_source(source, plan)
         earlier = _earlier(releases, model, opened)
         known = opened.enter_context(Known(releases, model, earlier))
-        if len(known):
-            say(f"going on: {len(known)} pictures were embedded by a run that was stopped")
+        _say_going_on(known)
         missing = plan.note_missing(known)
         same = None if missing else _has_it_all(plan, earlier)
         if same is None:
@@ -119,8 +118,11 @@ def build(source: Source, model: Model, releases: Path) -> Built:
     return Built(same, is_new=False) if same else Built(id_, is_new=True)
 
 
-def look(source: Source, model: Model, releases: Path) -> None:
+def look(source: Source, model: Model, releases: Path) -> str | None:
     """Say what `build` would do, and write nothing.
+
+    Returns:
+        The release that has it all; None, one would be written.
 
     Raises:
         BadInput: as `build` does.
@@ -129,12 +131,23 @@ def look(source: Source, model: Model, releases: Path) -> None:
         plan = opened.enter_context(new_plan())
         found = read_source(source, plan)
         earlier = _earlier(releases, model, opened)
-        missing = plan.note_missing(Earlier(earlier))
+        known = opened.enter_context(known_copy(releases, model, earlier))
+        _say_going_on(known)
+        missing = plan.note_missing(known)
+        same = None if missing else _has_it_all(plan, earlier)
         _compare_with_current(plan, releases)
-        counts = show_differences(plan)
+        show_differences(plan)
         say(f"{len(plan)} works, {missing} pictures to embed, {len(found.bad)} unreadable")
-        if not any(counts.values()):
-            say("nothing to do")
+        if same:
+            say_built(Built(same, is_new=False))
+        else:
+            _check_bad(found, len(plan), source.max_bad)
+    return same
+
+
+def _say_going_on(known: Known) -> None:
+    if len(known):
+        say(f"going on: {len(known)} pictures were embedded by a run that was stopped")
 
 
 class _Job:

@@ -55,7 +55,9 @@ def main(options: argparse.Namespace) -> None:
         refuse_bad_places(source, options.releases)
         model = load_model(options.model)
         if options.dry_run:
-            look(source, model, options.releases)
+            same = look(source, model, options.releases)
+            if same is None or same != current_id(options.releases):
+                say(f"{f'release {same}' if same else 'a new release'} would be judged, published")
             return
         rebuild(source, model, options.releases, options.keep, options.keep_days)
 

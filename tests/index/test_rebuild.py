@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -101,6 +102,41 @@ def test_a_dry_run_says_it_and_touches_nothing(job: Job) -> None:
     assert "added: 1 (cubism/new.png)" in job.out
     assert "31 works, 1 pictures to embed" in job.out
     assert sorted((p, p.stat().st_mtime_ns) for p in job.releases.rglob("*")) == before
+
+
+def test_a_dry_run_counts_as_the_run_does(
+    job: Job, painted_collection: Painter, other_model: Path
+) -> None:
+    """What a stopped run has embedded, pictures of another model, a release that has it all."""
+    painted_collection(job.root, each=60, seed=3)
+    works = len(list(job.root.rglob("*.*")))
+    process = start(job)
+    wait_until_some_are_kept(job, process)
+    process.kill()
+    process.communicate()
+    before = {path: path.read_bytes() for path in job.releases.iterdir()}
+    assert job.run("--dry-run") == 0
+    assert {path: path.read_bytes() for path in job.releases.iterdir()} == before
+    (said,) = re.findall(rf"{works} works, (\d+) pictures to embed", job.out)
+    assert 0 < int(said) < works
+    assert "a new release would be judged, published" in job.out
+    assert job.run() == 0, job.err
+    assert job.report["embedded"] == int(said)
+    assert job.run("--dry-run") == 0
+    assert f"{works} works, 0 pictures to embed, 0 unreadable\nnothing to do: release " in job.out
+    assert "would be" not in job.out
+    again = [str(job.root), "--model", str(other_model), *job.arguments[2:], "--dry-run"]
+    assert job.artkin("rebuild", *again) == 0
+    assert f"{works} works, {works} pictures to embed" in job.out
+    assert "nothing to do" not in job.out
+    (job.root / "cubism" / "unreadable.jpg").symlink_to("/proc/self/mem")  # also to root
+    paint("cubism", 777).save(job.root / "cubism" / "new.png")
+    refused = []
+    for options in (["--dry-run"], []):
+        assert job.run(*options, "--follow-links", "--max-bad", 0) == 2
+        refused.append(job.err)
+    assert "at most 0 % of the pictures may be unusable; received 1 of" in refused[0]
+    assert refused[0] == refused[1]
 
 
 def test_bad_files_are_named_each_time_and_a_repaired_one_is_taken(job: Job) -> None:
