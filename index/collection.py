@@ -73,7 +73,7 @@ class Collection:
         warnings: lines that the owner should read.
         unreadable: folders, and files, that could not be read, with the reason: their works are
             not known, and must not be taken for removed.
-        without_file: the manifests' rows that no file was found for, "file:line: path".
+        without_file: the manifests' rows that no file was found for, "file:line: no picture path".
     """
 
     roots: list[Path]
@@ -138,7 +138,7 @@ def read_collection(
         if row is None or "id" not in row.cells
     }
     if problems := [*joined.problems, *id_problems(sources, owners)]:
-        raise BadRows(problems)
+        raise BadRows([*problems, *joined.without_file])  # these too: repaired at once
     works = [
         _work(root, file, id_, row)
         for (root, file), (id_, _), row in zip(found.files, ids, joined.rows, strict=True)

@@ -27,7 +27,8 @@ class Joined(NamedTuple):
     Args:
         rows: of each file, or None.
         problems: "file:line: what", that no work can be made of.
-        without_file: "file:line: path", rows that no file was found for.
+        without_file: "file:line: no picture path", rows that no file was found for and that can
+            be passed over.
     """
 
     rows: list[Row | None]
@@ -83,7 +84,7 @@ def join(
             at = next((places[key] for key in _spellings(name) if key in places), None)
             place = manifest.place(row.line)
             if at is None and not is_excluded(posixpath.normpath(name), exclude):
-                lost.append(f"{place}: {row.path!r}{_left_out(roots, name)}")
+                lost.append(f"{place}: no picture {row.path!r}{_left_out(roots, name)}")
             elif at is not None and at in owners:
                 found.problems.append(
                     f"{place}: a file has one row; {row.path!r} has that of {owners[at]} already"
@@ -91,9 +92,10 @@ def join(
             elif at is not None:
                 owners[at] = place
                 found.rows[at] = row
-        found.without_file.extend(lost)
         if 2 * len(lost) > len(manifest.rows):
             found.problems.extend([_mostly_lost(manifest, len(lost)), *lost])
+        else:
+            found.without_file.extend(lost)
     return found
 
 
