@@ -52,7 +52,35 @@ _JOBS: dict[str, dict[str, Any]] = {
         "id": "5f2a9d0c1e7b4c3f8a6d2b1c0e9f8d7c",
         "kind": "rebuild",
         **_DONE,
-        "result": {"release": "20261125T032001Z-9c02"},
+        "result": {
+            "release": "20261125T032001Z-9c02",
+            "is_new": True,
+            "dry_run": False,
+            "published": True,
+            "works": 268,
+            "differences": {"added": 2, "changed": 0, "moved": 1, "described": 0, "removed": 1},
+            "embedded": 2,
+            "unusable": {"image-corrupt": 1},
+            "left_out": {"hidden or system file": 1},
+            "exact_copies": 0,
+            "near_copies": 1,
+            "seconds": {"reading": 0.4, "embedding": 0.3, "writing": 0.9},
+            "images_a_second": 6.7,
+            "verdict": {
+                "release": "20261125T032001Z-9c02",
+                "against": "20261125T031500Z-3fa9",
+                "checks": [
+                    {
+                        "name": "works",
+                        "rule": "at most 10% fewer works than in the release served",
+                        "before": 267.0,
+                        "after": 268.0,
+                        "passed": True,
+                        "note": "",
+                    }
+                ],
+            },
+        },
     },
     "takedown": {
         **_JOB,
