@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 PAGE = Path(__file__).parent.parent / "page"
 # It knows what a browser has already, which Starlette's FileResponse alone does not.
-_FILES = StaticFiles(directory=PAGE, packages=[("fastapi_offline", "static")])
+_FILES = StaticFiles(directory=PAGE, packages=[("fastapi_offline", "static"), ("index", "styles")])
 
 
 async def page(request: Request) -> Response:

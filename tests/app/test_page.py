@@ -339,6 +339,14 @@ def test_a_link_to_a_work_goes_on_when_the_key_is_there(
     page.run("sessionStorage.clear()")
 
 
+def test_the_page_has_its_colours(page: Page) -> None:
+    """They are those of the report and of `artkin compare`, in one file of the index's."""
+    ground = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert ground in ("rgb(246, 243, 236)", "rgb(23, 21, 19)")
+    text = page.run("return getComputedStyle(document.querySelector('.formats')).fontFamily")
+    assert text.startswith("system-ui")
+
+
 def test_the_interface_for_programs_can_send_a_key(closed: Service, service: Service) -> None:
     for of, locked in ((closed, True), (service, False)):
         call = of.get("/openapi.json").json()["paths"]["/v1/search"]["post"]
