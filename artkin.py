@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import json
 import os
 import signal
 import sys
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="artkin", description="Find the artworks most like a picture, in your own collection."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    as_json = False
     try:
         _refuse_no_threads()
         for name, (module, help_) in COMMANDS.items():
@@ -59,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given and given[0] == name:
                 importlib.import_module(module).add_arguments(command)
         try:
-            _run(parser.parse_args(given))
+            options = parser.parse_args(given)
+            as_json = getattr(options, "progress", "") == "json"
+            _run(options)
         finally:
             print(end="", flush=True)  # at Python's own end nobody could catch what it raises
     except BrokenPipeError:  # `artkin ... | head` has read enough
@@ -69,15 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _reader_gone()
         raise
     except ArtkinError as error:
-        print(f"artkin {given[0]}: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(given[0], f"error: {error}", error.exit_code, as_json)
     except OSError as error:
-        print(f"artkin {given[0]}: error: {_say_os_error(error)}", file=sys.stderr)
-        return 2
+        return _fail(given[0], f"error: {_say_os_error(error)}", 2, as_json)
     except KeyboardInterrupt:
-        print(f"artkin {given[0]}: interrupted", file=sys.stderr)
-        return 130
+        return _fail(given[0], "interrupted", 130, as_json)
     return 0
+
+
+def _fail(command: str, said: str, exit_code: int, as_json: bool) -> int:
+    """Say why it ended, in a line; where programs follow, as an object like all before it."""
+    line = f"artkin {command}: {said}"
+    if as_json:
+        error = {"error": said.removeprefix("error: "), "exit_code": exit_code}
+        line = json.dumps(error, ensure_ascii=False)
+    print(line, file=sys.stderr)
+    return exit_code
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -226,7 +226,9 @@ class Job(BaseModel):
         created, finished: UTC, ISO 8601.
         progress: of the step at hand, where it says.
         result: of an evaluation what `artkin evaluate --model DIR --json` says of the same release
-            and model, digit for digit; of a rebuild the id of the new release, published.
+            and model, digit for digit; of a rebuild its report (`index/outcome.py`): which release
+            has it all, whether that one is new and published, counts, the gate's verdict; of a
+            takedown under `said` what it did.
         error: why it failed.
     """
 

@@ -25,7 +25,8 @@ from PIL import Image
 from app.options import Box
 from app.problems import Problem, unavailable
 from index.space.errors import ImageRejected
-from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, crop, decode, to_pixels
+from index.space.picture_limits import UPLOAD_LIMITS
+from index.space.preprocessing import Preprocessing, crop, decode, to_pixels
 
 # The slowest pictures within the limits take 0.8 s on a busy core; the largest, 25 megapixels with
 # 16 bits or with transparency, need between 0.64 and 0.77 GB of addresses.

@@ -43,15 +43,56 @@ _JOB: dict[str, Any] = {
     "result": None,
     "error": None,
 }
+_DONE = {"status": "done", "finished": "2026-11-25T03:24:10+00:00", "progress": None}
+# What `GET` of a job of each kind answers.
 _JOBS: dict[str, dict[str, Any]] = {
-    "/v1/admin/evaluations": _JOB,
-    "/v1/admin/rebuilds": {
+    "evaluation": _JOB,
+    "rebuild": {
         **_JOB,
+        "id": "5f2a9d0c1e7b4c3f8a6d2b1c0e9f8d7c",
         "kind": "rebuild",
-        "status": "done",
-        "finished": "2026-11-25T03:24:10+00:00",
-        "progress": None,
-        "result": {"release": "20261125T032001Z-9c02"},
+        **_DONE,
+        "result": {
+            "release": "20261125T032001Z-9c02",
+            "is_new": True,
+            "dry_run": False,
+            "published": True,
+            "works": 268,
+            "differences": {"added": 2, "changed": 0, "moved": 1, "described": 0, "removed": 1},
+            "embedded": 2,
+            "unusable": {"image-corrupt": 1},
+            "left_out": {"hidden or system file": 1},
+            "exact_copies": 0,
+            "near_copies": 1,
+            "seconds": {"reading": 0.4, "embedding": 0.3, "writing": 0.9},
+            "images_a_second": 6.7,
+            "verdict": {
+                "release": "20261125T032001Z-9c02",
+                "against": "20261125T031500Z-3fa9",
+                "checks": [
+                    {
+                        "name": "works",
+                        "rule": "at most 10% fewer works than in the release served",
+                        "before": 267.0,
+                        "after": 268.0,
+                        "passed": True,
+                        "note": "",
+                    }
+                ],
+            },
+        },
+    },
+    "takedown": {
+        **_JOB,
+        "id": "c3d1f0a29b8e4d7c9a5b6e4f3d2c1b0a",
+        "kind": "takedown",
+        **_DONE,
+        "result": {
+            "said": [
+                "release 20261125T031500Z-3fa9 is replaced by 20261125T031500Z-3fa9-1, without "
+                "the removed works"
+            ]
+        },
     },
 }
 _RELEASE = {
@@ -122,8 +163,27 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
+# JSON holds no picture: a name stands for it.
+_NOT_JSON = {"text/plain": "artkin_works 267.0\n", "image/jpeg": "seascape"}
+_BEFORE = {**_VERSIONS, "index_version": "20261124T031500Z-7d10", "status": "ready", "works": 265}
+_CHANGED = {**_VERSIONS, "index_version": "20261125T031500Z-3fa9+1"}
+_ADDED = {
+    **_WORK,
+    "id": "seascape-2",
+    "title": "Seascape, a study",
+    "thumbnail": "/v1/items/seascape-2/thumbnail",
+}
+# Of calls whose answer is not the one that others of its kind have.
+_OWN: dict[str, Any] = {
+    "POST /v1/admin/items": {**_CHANGED, **_ADDED},
+    "DELETE /v1/admin/items/{id}": {**_CHANGED, "status": "ready", "works": 266},
+    "POST /v1/admin/rollback": _BEFORE,
+    "GET /healthz": {"status": "alive"},
+}
+
+
 def add_examples(app: FastAPI) -> None:
-    """Give each kind of answer in the app's OpenAPI document its example."""
+    """Give each kind of answer, and each call, in the app's OpenAPI document its example."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -131,25 +191,40 @@ def add_examples(app: FastAPI) -> None:
             for name, example in EXAMPLES.items():
                 if name in document["components"]["schemas"]:
                     document["components"]["schemas"][name]["examples"] = [example]
-            _show_jobs(document)
+            for path, calls in document["paths"].items():
+                for method, call in calls.items():
+                    _show(method.upper(), path, call)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _show_jobs(document: dict[str, Any]) -> None:
-    """Evaluations and rebuilds are of one type, and each call shows its own."""
-    for path, calls in document["paths"].items():
-        for folder, job in _JOBS.items():
-            if path.startswith(folder):
-                for call in calls.values():
-                    _show_job(call["responses"], job)
+def _show(method: str, path: str, call: dict[str, Any]) -> None:
+    """Give a call's answer, and the id that it takes, an example."""
+    kind = next((kind for kind in _JOBS if path.startswith(f"/v1/admin/{kind}s")), None)
+    for parameter in call.get("parameters", []):
+        if parameter["name"] == "id":
+            added = f"{method} {path}" == "POST /v1/admin/items"
+            of_work = _ADDED["id"] if added else _WORK["id"]
+            parameter["example"] = _JOBS[kind]["id"] if kind else of_work
+    for status, response in call["responses"].items():
+        for type_, content in response.get("content", {}).items() if status[0] == "2" else ():
+            if kind:
+                job = _job(method, _JOBS[kind])
+                event = f"event: {job['status']}\ndata: {json.dumps(job)}\n\n"
+                content["example"] = event if type_ == "text/event-stream" else job
+            else:
+                named = content.get("schema", {}).get("$ref", "").rsplit("/", 1)[-1]
+                shown = _OWN.get(f"{method} {path}", EXAMPLES.get(named))
+                content["example"] = _NOT_JSON.get(type_, shown)
 
 
-def _show_job(answers: dict[str, Any], job: dict[str, Any]) -> None:
-    event = f"event: {job['status']}\ndata: {json.dumps(job)}\n\n"
-    shown = {"application/json": job, "text/event-stream": event}
-    for status in ("200", "202"):
-        for kind, content in answers.get(status, {}).get("content", {}).items():
-            content["example"] = shown[kind]
+def _job(method: str, job: dict[str, Any]) -> dict[str, Any]:
+    """A job as it is answered when it is asked for, looked at, or cancelled."""
+    nothing = {"progress": None, "result": None, "finished": None}
+    if method == "POST":
+        return {**job, **nothing, "status": "queued"}
+    if method == "DELETE":
+        return {**job, **nothing, "status": "cancelled", "finished": "2026-11-25T03:21:00+00:00"}
+    return job

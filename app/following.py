@@ -21,9 +21,10 @@ from anyio import to_thread
 from app import metrics
 from app.answers import Item, Releases, ReleaseSummary
 from app.decoding import Decoder
+from app.loading import load
 from app.options import PictureOptions
 from app.problems import Problem, unavailable
-from app.serving import Serving, load
+from app.serving import Serving
 from index.changes import Changes, is_added
 from index.ids import ID_RULE, is_usable_id
 from index.match import model_for

@@ -7,7 +7,6 @@ forgets nothing: a job that was waiting or running is begun again, as all of the
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sqlite3
 import sys
@@ -31,8 +30,6 @@ from index.space.errors import BadInput
 KEPT = 1000  # finished jobs that can still be asked for
 GRACE_SECONDS = 3.0  # between asking a command to stop and killing it
 LONGEST_ERROR = 2000
-_PROGRESS = re.compile(r"(?P<what>.+): (?P<done>\d+)/(?P<total>\d+), .* left\s*")
-_HAS_IT_ALL = re.compile(r"release (\S+) (is written|has it all)")
 _OVER = ("done", "failed", "cancelled")
 
 
@@ -189,36 +186,34 @@ class Jobs:
     async def _evaluate(self, job: Job) -> dict[str, Any]:
         asked = ["--release", job.index_version, "--json"]
         printed = await self._command(job, "evaluate", *self._releases, *self._of_model(), *asked)
-        result: dict[str, Any] = json.loads(printed)
+        result: dict[str, Any] = json.loads("\n".join(printed))
         return result
 
     async def _rebuild(self, job: Job) -> dict[str, Any]:
         places = [*self._releases, *self._of_model(), *self._state]
         printed = await self._command(job, "rebuild", str(self._collection), *places)
-        found = _HAS_IT_ALL.search(printed)
-        assert found is not None
-        return {"release": found[1]}
+        report: dict[str, Any] = _object(printed[-1])["report"]
+        return report
 
     async def _take_down(self, job: Job) -> dict[str, Any]:
         printed = await self._command(job, "remove", *self._releases, *self._state)
-        return {"said": printed.splitlines()}
+        return {"said": [_object(line).get("message", line) for line in printed]}
 
     def _of_model(self) -> list[str]:
         model = self._model()
         return ["--model", str(model)] if model else []
 
-    async def _command(self, job: Job, *command: str) -> str:
+    async def _command(self, job: Job, *command: str) -> list[str]:
         """Run an `artkin` command.
 
         Returns:
-            What it printed.
+            The lines that it printed.
 
         Raises:
-            BadInput: it failed; its last line is the reason.
+            BadInput: it failed, and says why.
         """
-        process = await anyio.open_process(
-            [sys.executable, "-m", "artkin", *command], stdin=None, stdout=PIPE, stderr=PIPE
-        )
+        whole = [sys.executable, "-m", "artkin", *command, "--progress", "json"]
+        process = await anyio.open_process(whole, stdin=None, stdout=PIPE, stderr=PIPE)
         self._processes[job.id] = process
         lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
         try:
@@ -232,9 +227,10 @@ class Jobs:
             if process.returncode is None:  # the service stops: the job is begun again later
                 process.kill()
         if code:
-            said = [line for line in lines["stderr"] if not _PROGRESS.fullmatch(line)]
-            raise BadInput(said[-1] if said else f"artkin {command[0]} ended with {code}")
-        return "\n".join(lines["stdout"])
+            last = lines["stderr"][-1] if lines["stderr"] else ""  # of a fault no object
+            why = _object(last).get("error", last) or f"ended with {code}"
+            raise BadInput(f"artkin {command[0]}: {why}")
+        return lines["stdout"]
 
     async def _read(self, job: Job, stream: ByteReceiveStream, lines: list[str]) -> None:
         rest = ""
@@ -242,16 +238,15 @@ class Jobs:
             *whole, rest = (rest + text).split("\n")
             for line in whole:
                 lines.append(line)
-                if found := _PROGRESS.fullmatch(line):
-                    self._progress(job, found)
+                if "step" in (said := _object(line)):
+                    self._progress(job, said)
         if rest:
             lines.append(rest)
 
-    def _progress(self, job: Job, found: re.Match[str]) -> None:
+    def _progress(self, job: Job, said: dict[str, Any]) -> None:
         last = self.get(job.kind, job.id)
         if last.status == "running":
-            step, done, total = found.groups()
-            progress = Progress(step=step, done=int(done), total=int(total))
+            progress = Progress.model_validate(said)
             self._save(last.model_copy(update={"progress": progress}))
 
     def _save(self, job: Job) -> Job:
@@ -293,6 +288,14 @@ def _open(state: Path) -> sqlite3.Connection:
             f"{state}: {error}"
         ) from error
     return table
+
+
+def _object(line: str) -> dict[str, Any]:
+    """What a command tells programs in a line; {} where it is no object."""
+    with suppress(ValueError):
+        if isinstance(found := json.loads(line), dict):
+            return found
+    return {}
 
 
 def _now() -> str:

@@ -25,7 +25,7 @@ from app.problems import RESPONSES, add_handlers
 from app.proxied import Below, Rooted
 from app.routes import admin, health, items, jobs, search
 from app.routes.page import add_pages
-from app.routes.parts import refuse_repeated
+from app.routes.parts import Bearer, refuse_repeated
 from app.serving import Serving
 from app.settings import Settings
 from app.timed import Timed
@@ -74,7 +74,10 @@ def create_app(
         settings.state, app.state.follower.model, settings.releases, settings.collection, stopping
     )
     add_handlers(app)
-    for routes in (search, items, admin, jobs, health):
+    closed = [Bearer] if search_keys else []
+    for routes in (search, items):
+        app.include_router(routes.router, dependencies=closed)
+    for routes in (admin, jobs, health):
         app.include_router(routes.router)
     add_pages(app)
     add_examples(app)

@@ -199,7 +199,12 @@ class Rollback(NoOptions):
         release: its id; the one before the published if not given.
     """
 
-    release: str | None = Field(default=None, max_length=64, description="A release's id")
+    release: str | None = Field(
+        default=None,
+        max_length=64,
+        description="A release's id",
+        examples=["20261124T031500Z-7d10"],
+    )
 
 
 class Removal(NoOptions):
@@ -209,4 +214,9 @@ class Removal(NoOptions):
         reason: why, kept on record.
     """
 
-    reason: str | None = Field(default=None, max_length=1000, description="Why, kept on record")
+    reason: str | None = Field(
+        default=None,
+        max_length=1000,
+        description="Why, kept on record",
+        examples=["asked for by the heirs"],
+    )

@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root-path", metavar="PATH", help="where a proxy shows the service: /art; default: /"
     )
     parser.add_argument("--log", choices=["text", "json"], help="default: text")
+    parser.add_argument(
+        "--max-body-bytes",
+        type=int,
+        metavar="BYTES",
+        help="of one request, four times as many of several pictures; default: 10 MiB",
+    )
 
 
 def main(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ other processes (`decoding.py`), and `gate.py` limits how many requests do any o
 
 from __future__ import annotations
 
-import weakref
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -43,11 +42,9 @@ from app.ranking import Vector, combined
 from app.searching import Question, answer
 from index.catalogue import Entry
 from index.filters import parse_filter
-from index.match import check_match
-from index.release import Release, open_release
+from index.release import Release
 from index.space.encoder import Encoder
 from index.space.errors import BadInput, ImageRejected
-from index.space.model import Model, load_model
 from index.vectors import Floats
 
 Answered: TypeAlias = Neighbours | ImageRejected
@@ -270,42 +267,3 @@ class Serving:
         with self._live.lock.read_lock(), metrics.stage("search"):
             found = answer(self.release, model.manifest, question, options)
         return Neighbours(**found, **self.versions())
-
-
-def load(
-    model_folder: Path,
-    release_folder: Path,
-    before: Serving | None,
-    decoder: Decoder,
-    changes: Path,
-) -> Serving:
-    """Open a release and the model that made it, verified and tried out.
-
-    Args:
-        before: what is served now; its encoder is kept if the model is the same.
-        decoder: of uploaded pictures.
-        changes: folder of those to be applied to it.
-
-    Raises:
-        ArtefactError: either is damaged, or they do not belong together.
-    """
-    model = load_model(model_folder)
-    release = open_release(release_folder)
-    try:
-        check_match(model, release)
-        serving = Serving(release, _encoder(model, before), decoder)
-        serving.catch_up(changes)
-    except BaseException:
-        release.close()
-        raise
-    # Its files are closed when the last request that took it is done.
-    weakref.finalize(serving, release.close)
-    return serving
-
-
-def _encoder(model: Model, before: Serving | None) -> Encoder:
-    if before is not None and before.encoder.model.digest == model.digest:
-        return before.encoder
-    encoder = Encoder(model, batch=1)
-    encoder.check_canaries()
-    return encoder

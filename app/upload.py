@@ -38,7 +38,13 @@ def request_body(fields: Fields, raw: bool = False, required: bool = True) -> di
     form = {name: _PICTURE if fields == ONE else [_PICTURE] for name in fields}
     flags = " ".join(f"-F {name}=@{_PICTURE}" for name in fields)
     needed = {"required": [FIELD]} if FIELD in fields else {}
-    schema = {"type": "object", **needed, "properties": properties}
+    schema = {
+        "type": "object",
+        **needed,
+        "properties": properties,
+        "additionalProperties": False,
+        "description": "Pictures alone; options are parameters of the URL.",
+    }
     content = {"multipart/form-data": {"schema": schema, "examples": _example(form, flags)}}
     for kind in ("image/jpeg", "image/png", "image/webp") if raw else ():
         flags = f"-H 'Content-Type: {kind}' --data-binary @{_PICTURE}"
@@ -144,10 +150,6 @@ class _Form:
         }
 
     def _begin(self) -> None:
-        if sum(map(len, self.files.values())) == sum(self._fields.values()):
-            raise _malformed(
-                self._fields, "received one part more; search options go into the URL, as ?k=5"
-            )
         self._disposition = b""
 
     def _end_header(self) -> None:
@@ -160,7 +162,11 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         name = options.get(b"name", b"").decode("utf-8", "replace")
         if name not in self._fields:
-            raise _malformed(self._fields, f"received a field {name[:50]!r}")
+            # Passed over, it would be a misspelt option that nobody hears of.
+            raise _malformed(
+                self._fields,
+                f"received a field {name[:50]!r}; what is not a picture goes into the URL, as ?k=5",
+            )
         if b"filename" not in options:
             raise _malformed(
                 self._fields, f"the field {name!r} holds text; send a file (curl: -F {name}=@FILE)"

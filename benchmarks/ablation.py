@@ -37,14 +37,8 @@ from index.collection import read_collection
 from index.perturbations import PERTURBATIONS
 from index.space.comparison import compare
 from index.space.metrics import evaluate
-from index.space.preprocessing import (
-    BACKGROUND,
-    COLLECTION_LIMITS,
-    Preprocessing,
-    decode,
-    read_file,
-    to_pixels,
-)
+from index.space.picture_limits import COLLECTION_LIMITS
+from index.space.preprocessing import BACKGROUND, Preprocessing, decode, read_file, to_pixels
 from training.augment import random_parts
 from training.dataset import Dataset, load_dataset, prepare_dataset
 from training.inference import compiled

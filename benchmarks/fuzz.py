@@ -22,7 +22,8 @@ except ImportError:
 
 with atheris.instrument_imports(include=["index", "PIL"]):
     from index.space.errors import ImageRejected
-    from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, decode, to_pixels
+    from index.space.picture_limits import UPLOAD_LIMITS
+    from index.space.preprocessing import Preprocessing, decode, to_pixels
 
 from benchmarks import command
 from benchmarks.robust import write

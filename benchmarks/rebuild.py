@@ -34,7 +34,8 @@ from index.releases import current_release
 from index.source import Source, read_source
 from index.space.encoder import Encoder
 from index.space.model import Model, load_model
-from index.space.preprocessing import COLLECTION_LIMITS, decode, to_pixels
+from index.space.picture_limits import COLLECTION_LIMITS
+from index.space.preprocessing import decode, to_pixels
 from tests.conftest import paint
 
 ROUNDS = 5

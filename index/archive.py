@@ -22,15 +22,8 @@ from PIL import Image, UnidentifiedImageError
 
 from index.reduced import bytes_needed, check_memory, coefficient_bytes, load_reduced
 from index.space.errors import ImageRejected
-from index.space.preprocessing import (
-    ARCHIVE_LIMITS,
-    COLLECTION_LIMITS,
-    check_format,
-    check_size,
-    damage_named,
-    decode,
-    upright_srgb,
-)
+from index.space.picture_limits import ARCHIVE_LIMITS, COLLECTION_LIMITS, check_format, check_size
+from index.space.preprocessing import damage_named, decode, upright_srgb
 
 _LARGEST_FILE_READ_WHOLE = 1 << 30  # bytes
 _SEVERAL_AT_A_TIME = 512 << 20  # bytes

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from index.embedding import BATCH, embed
-from index.known import Earlier, Known, forget
+from index.known import Known, forget, known_copy
 from index.match import is_match
+from index.outcome import Outcome, of_new, of_none
 from index.plan import Plan, new_plan
-from index.progress import progress_as, say
+from index.progress import progress_as, say, say_to_people
 from index.reading import BadFile
-from index.release import CATALOGUE, Release, manifest_of, open_release
+from index.release import CATALOGUE, Release, ReleaseManifest, manifest_of, open_release
 from index.releases import current_id, new_release_id, release_ids, writing
 from index.report import Stages, show_differences, show_report
 from index.source import (
@@ -48,14 +49,10 @@ _ROUNDS = 3  # of embedding what changed while it was being embedded
 
 @dataclass(frozen=True)
 class Built:
-    """A release that has all of a source.
-
-    Args:
-        is_new: whether it had to be written.
-    """
+    """A release that has all of a source, and how it came about."""
 
     id: str
-    is_new: bool
+    outcome: Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,22 +67,23 @@ def main(options: argparse.Namespace) -> None:
         refuse_bad_places(source, options.releases)
         model = load_model(options.model)
         if options.dry_run:
-            look(source, model, options.releases)
+            look(source, model, options.releases).tell()
             return
         with writing(options.releases):
             built = build(source, model, options.releases)
-        say_built(built)
+        say_built(built.outcome)
         if built.id != current_id(options.releases):
             place = shlex.quote(str(options.releases))
             say(f"serve it with: artkin publish {built.id} --releases {place}")
+        built.outcome.tell()
 
 
-def say_built(built: Built) -> None:
+def say_built(outcome: Outcome) -> None:
     """Print which release has it all."""
-    if built.is_new:
-        say(f"release {built.id} is written")
+    if outcome.is_new:
+        say(f"release {outcome.release} is written")
     else:
-        say(f"nothing to do: release {built.id} has it all")
+        say(f"nothing to do: release {outcome.release} has it all")
 
 
 def build(source: Source, model: Model, releases: Path) -> Built:
@@ -105,21 +103,25 @@ def build(source: Source, model: Model, releases: Path) -> Built:
             found = read_source(source, plan)
         earlier = _earlier(releases, model, opened)
         known = opened.enter_context(Known(releases, model, earlier))
-        if len(known):
-            say(f"going on: {len(known)} pictures were embedded by a run that was stopped")
+        _say_going_on(known)
         missing = plan.note_missing(known)
-        same = None if missing else _has_it_all(plan, earlier)
+        same, embedded = None if missing else _has_it_all(plan, earlier), 0
         if same is None:
             job = _Job(source, model, releases, plan, known, stages)
             with job.room(missing):
                 job.embed(missing, found)
-                same = _has_it_all(plan, earlier)
-                id_ = same or job.write(found)
+                same, embedded = _has_it_all(plan, earlier), job.embedded
+                if same is None:
+                    outcome = of_new(job.write(found))
+        if same is not None:
+            _compare_with_current(plan, releases)
+            outcome = of_none(same, plan, found, embedded, stages.seconds)
     forget(releases, model)
-    return Built(same, is_new=False) if same else Built(id_, is_new=True)
+    assert outcome.release is not None
+    return Built(outcome.release, outcome)
 
 
-def look(source: Source, model: Model, releases: Path) -> None:
+def look(source: Source, model: Model, releases: Path) -> Outcome:
     """Say what `build` would do, and write nothing.
 
     Raises:
@@ -129,12 +131,26 @@ def look(source: Source, model: Model, releases: Path) -> None:
         plan = opened.enter_context(new_plan())
         found = read_source(source, plan)
         earlier = _earlier(releases, model, opened)
-        missing = plan.note_missing(Earlier(earlier))
+        known = opened.enter_context(known_copy(releases, model, earlier))
+        _say_going_on(known)
+        missing = plan.note_missing(known)
+        same = None if missing else _has_it_all(plan, earlier)
         _compare_with_current(plan, releases)
-        counts = show_differences(plan)
-        say(f"{len(plan)} works, {missing} pictures to embed, {len(found.bad)} unreadable")
-        if not any(counts.values()):
-            say("nothing to do")
+        show_differences(plan)
+        outcome = of_none(same, plan, found, missing, {})
+        say_to_people(
+            f"{len(plan)} works, {missing} pictures to embed, {len(found.bad)} unreadable"
+        )
+        if same:
+            say_built(outcome)
+        else:
+            _check_bad(found, len(plan), source.max_bad)
+    return outcome.model_copy(update={"dry_run": True})
+
+
+def _say_going_on(known: Known) -> None:
+    if len(known):
+        say(f"going on: {len(known)} pictures were embedded by a run that was stopped")
 
 
 class _Job:
@@ -152,7 +168,7 @@ class _Job:
         self._source, self._releases = source, releases
         self._plan, self._known, self._stages = plan, known, stages
         self._encoder = Encoder(model, batch=BATCH)
-        self._embedded = 0
+        self.embedded = 0
 
     @contextmanager
     def room(self, missing: int) -> Iterator[None]:
@@ -180,7 +196,7 @@ class _Job:
             works = self._plan.missing()
             with self._stages("embedding"):
                 done = embed(works, missing, self._encoder, self._known, is_last)
-            self._embedded += done.embedded
+            self.embedded += done.embedded
             self._plan.correct(done.changed)
             for sha256, error in done.unusable.items():
                 found.bad += [
@@ -195,19 +211,19 @@ class _Job:
                 f"{_ROUNDS} times; run it when nothing writes to them"
             )
 
-    def write(self, found: Found) -> str:
-        """Write the release; its id."""
+    def write(self, found: Found) -> ReleaseManifest:
+        """Write the release; what it says of itself."""
         id_ = new_release_id(self._releases)
         before = _compare_with_current(self._plan, self._releases)
         with new_folder(self._releases / id_) as folder:
             manifest = write_release(
                 *(folder, id_, self._plan, self._known, self._encoder),
-                *(found, self._embedded, before, self._stages),
+                *(found, self.embedded, before, self._stages),
             )
         assert manifest.report is not None
         show_differences(self._plan)
         show_report(manifest.report, manifest.works, found.bad, found.left_out)
-        return id_
+        return manifest
 
     def _no_room(self, needed: int, place: object) -> BadInput:
         free = shutil.disk_usage(self._releases).free

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from index.ids import derived_ids, id_problems
-from index.joining import Source, find_sources, join
+from index.joining import PlacedManifest, find_manifests, join
 from index.manifests import Row
 from index.roots import Root, composed, find_roots, printable
 from index.space.errors import BadInput, BadRows, shortened
@@ -73,7 +73,7 @@ class Collection:
         warnings: lines that the owner should read.
         unreadable: folders, and files, that could not be read, with the reason: their works are
             not known, and must not be taken for removed.
-        without_file: the manifests' rows that no file was found for, "file:line: path".
+        without_file: the manifests' rows that no file was found for, "file:line: no picture path".
     """
 
     roots: list[Path]
@@ -127,18 +127,18 @@ def read_collection(
         BadRows: rows of a manifest that cannot be used.
     """
     places = find_roots([roots] if isinstance(roots, Path) else roots)
-    sources = find_sources(places, manifest)
+    manifests = find_manifests(places, manifest)
     found = walk(places, exclude, follow_outside)
     _refuse_empty(places, found)
-    joined = join(places, found.files, sources, exclude)
+    joined = join(places, found.files, manifests, exclude)
     ids = list(derived_ids(found.files))
     owners = {
         id_: root.name(file)
         for (root, file), (id_, _), row in zip(found.files, ids, joined.rows, strict=True)
         if row is None or "id" not in row.cells
     }
-    if problems := [*joined.problems, *id_problems(sources, owners)]:
-        raise BadRows(problems)
+    if problems := [*joined.problems, *id_problems(manifests, owners)]:
+        raise BadRows([*problems, *joined.without_file])  # these too: repaired at once
     works = [
         _work(root, file, id_, row)
         for (root, file), (id_, _), row in zip(found.files, ids, joined.rows, strict=True)
@@ -147,9 +147,9 @@ def read_collection(
     warnings = [
         *_of_walk(found),
         *_of_twins(twins),
-        *_disagreements(works, sources),
+        *_disagreements(works, manifests),
         *([] if found.unreadable else _empty_classes(places, works, exclude)),
-        *_of_rows(sources, joined.without_file),
+        *_of_rows(manifests, joined.without_file),
     ]
     return Collection(
         [root.folder for root in places],
@@ -208,8 +208,8 @@ def _of_twins(names: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _of_rows(sources: Sequence[Source], without_file: Sequence[str]) -> Iterator[str]:
-    for manifest, _ in sources:
+def _of_rows(manifests: Sequence[PlacedManifest], without_file: Sequence[str]) -> Iterator[str]:
+    for manifest, _ in manifests:
         if manifest.without_path:
             yield f"not used: {manifest.without_path}"
         elif not manifest.rows:
@@ -218,7 +218,7 @@ def _of_rows(sources: Sequence[Source], without_file: Sequence[str]) -> Iterator
         yield f"rows without a file: {len(without_file)}: {shortened(without_file)}"
 
 
-def _disagreements(works: Sequence[Work], sources: Sequence[Source]) -> Iterator[str]:
+def _disagreements(works: Sequence[Work], manifests: Sequence[PlacedManifest]) -> Iterator[str]:
     """The manifest's class counts: it is the finer tool. Said, because it may be a slip."""
     found = [
         (work, folder)
@@ -227,7 +227,7 @@ def _disagreements(works: Sequence[Work], sources: Sequence[Source]) -> Iterator
     ]
     if found:
         work, folder = found[0]
-        name = sources[0].manifest.path.name
+        name = manifests[0].manifest.path.name
         yield (
             f"{name} and folders disagree on the class of {len(found)} works, the first "
             f"{work.name}: {work.label}, folder {folder}; {name} counts"

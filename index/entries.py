@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from index.dates import years
-from index.filters import DATE, facet_value, fold
+from index.filters import DATE, GREYSCALE, NO, YES, facet_value, fold
 
 # The columns of `works` stand in the order of the fields of `Entry`; the years are those of its
 # date. `facets` is what filters ask, `words` what people type, `places` the map; works added while
@@ -98,9 +98,9 @@ def _facets(entry: Entry) -> Iterator[tuple[str, str]]:
     """Fields and their values that a filter may ask for."""
     if entry.label is not None:
         yield "class", entry.label
-    yield "greyscale", "yes" if entry.greyscale else "no"
+    yield GREYSCALE, YES if entry.greyscale else NO
     for name, shown in entry.metadata.items():
-        if name not in ("title", "class", "greyscale", DATE) and len(shown) <= _LONGEST_FACET:
+        if name not in ("title", "class", GREYSCALE, DATE) and len(shown) <= _LONGEST_FACET:
             yield fold(name), shown
 
 

@@ -22,7 +22,7 @@ from index.catalogue import Entry
 from index.evaluation_tables import show
 from index.looks import looked_at
 from index.match import check_match, model_for
-from index.progress import on_stderr
+from index.progress import add_progress, on_stderr, progress_as
 from index.protocols import (
     against_seen,
     artist_disjoint,
@@ -65,11 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="ID", help="another release: is one better over the works of both?"
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+    add_progress(parser)
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin evaluate`."""
     with ExitStack() as opened:
+        opened.enter_context(progress_as(options.progress))
         if options.json:
             opened.enter_context(on_stderr())
         release = _open(options.releases, options.release, opened)

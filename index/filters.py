@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from index.space.errors import BadInput
 
 DATE = "date"
+GREYSCALE = "greyscale"
+YES, NO = "yes", "no"
 _WORD = r'(?:"[^"]*"|[^\s",]+)'
 _TERM = re.compile(
     rf'(?P<no>-?)(?P<field>"[^"]+"|[^\s:",]+):(?P<values>{_WORD}(?:,{_WORD})*)(?=\s|$)'
@@ -84,6 +86,10 @@ def parse_filter(text: str) -> list[Term]:
             for value in values:
                 span(value.strip('"'))
         folded = tuple(facet_value(field, value.strip('"')) for value in values)
+        if field == GREYSCALE and not {YES, NO}.issuperset(folded):
+            raise BadInput(f"greyscale must be yes or no; received {found['values'][:60]!r}")
+        if not all(folded):
+            raise BadInput(f"a filter's value must not be empty; received {found[0][:60]!r}")
         terms.append(Term(field, folded, bool(found["no"])))
         at = found.end()
         while at < len(text) and text[at].isspace():

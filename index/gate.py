@@ -191,6 +191,14 @@ def gate_file(releases: Path, id_: str) -> Path:
     return releases / GATES / f"{id_}.json"
 
 
+def kept(releases: Path, id_: str) -> Verdict | None:
+    """The verdict on a release; None, it was never judged, or what is kept cannot be read."""
+    try:
+        return Verdict.model_validate_json(gate_file(releases, id_).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
 def keep(releases: Path, verdict: Verdict) -> Path:
     """Keep a verdict; where."""
     path = gate_file(releases, verdict.release)

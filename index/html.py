@@ -12,7 +12,10 @@ from xml.etree.ElementTree import Element, tostring
 
 Content: TypeAlias = Element | str
 
-STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+_HERE = Path(__file__).parent
+STYLE = "".join(
+    (_HERE / name).read_text(encoding="utf-8") for name in ("styles/colours.css", "page.css")
+)
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 

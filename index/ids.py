@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from index.joining import Source
+from index.joining import PlacedManifest
 from index.roots import Root, composed
 
 ID_RULE = "an id has 1 to 128 printed characters, no '/', and is not '.' or '..'"
@@ -34,13 +34,13 @@ def is_usable_id(id_: str) -> bool:
     return is_said and "/" not in id_ and id_ not in (".", "..")
 
 
-def id_problems(sources: Sequence[Source], owners: dict[str, str]) -> Iterator[str]:
+def id_problems(manifests: Sequence[PlacedManifest], owners: dict[str, str]) -> Iterator[str]:
     """What is wrong with manifests' ids.
 
     Args:
         owners: the ids made of names, with those names.
     """
-    for manifest, _ in sources:
+    for manifest, _ in manifests:
         for row in manifest.rows:
             id_ = row.cells.get("id")
             if id_ is None:

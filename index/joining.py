@@ -14,7 +14,7 @@ from index.space.errors import BadInput, BadRows
 from index.walking import MANIFESTS, is_excluded
 
 
-class Source(NamedTuple):
+class PlacedManifest(NamedTuple):
     """A manifest, and what the paths in it begin with: the prefix of the root it lies in, or ""."""
 
     manifest: Manifest
@@ -27,7 +27,8 @@ class Joined(NamedTuple):
     Args:
         rows: of each file, or None.
         problems: "file:line: what", that no work can be made of.
-        without_file: "file:line: path", rows that no file was found for.
+        without_file: "file:line: no picture path", rows that no file was found for and that can
+            be passed over.
     """
 
     rows: list[Row | None]
@@ -35,7 +36,7 @@ class Joined(NamedTuple):
     without_file: list[str]
 
 
-def find_sources(roots: Sequence[Root], manifest: Path | None) -> list[Source]:
+def find_manifests(roots: Sequence[Root], manifest: Path | None) -> list[PlacedManifest]:
     """The manifest given, else those that lie in the roots.
 
     Raises:
@@ -46,8 +47,8 @@ def find_sources(roots: Sequence[Root], manifest: Path | None) -> list[Source]:
         given = read_manifest(manifest)
         if given.without_path:
             raise BadRows([given.without_path])
-        return [Source(given)]
-    sources = []
+        return [PlacedManifest(given)]
+    manifests = []
     for root in roots:
         # A link to a file that is gone is no reason to lose all ids and titles.
         there = [root.folder / name for name in MANIFESTS if os.path.lexists(root.folder / name)]
@@ -56,14 +57,14 @@ def find_sources(roots: Sequence[Root], manifest: Path | None) -> list[Source]:
                 f"{root.folder} must have one manifest; it has "
                 f"{', '.join(path.name for path in there)}; remove one, or name one by --manifest"
             )
-        sources += [Source(read_manifest(path), root.prefix) for path in there]
-    return sources
+        manifests += [PlacedManifest(read_manifest(path), root.prefix) for path in there]
+    return manifests
 
 
 def join(
     roots: Sequence[Root],
     files: Sequence[tuple[Root, str]],
-    sources: Sequence[Source],
+    manifests: Sequence[PlacedManifest],
     exclude: Sequence[str] = (),
 ) -> Joined:
     """Find every row's file: by the path as it stands there, else with accents composed, blanks
@@ -75,7 +76,7 @@ def join(
     found = Joined([None] * len(files), [], [])
     places = _places(files)
     owners: dict[int, str] = {}
-    for manifest, prefix in sources:
+    for manifest, prefix in manifests:
         found.problems.extend(manifest.problems)
         lost: list[str] = []
         for row in manifest.rows:
@@ -83,7 +84,7 @@ def join(
             at = next((places[key] for key in _spellings(name) if key in places), None)
             place = manifest.place(row.line)
             if at is None and not is_excluded(posixpath.normpath(name), exclude):
-                lost.append(f"{place}: {row.path!r}{_left_out(roots, name)}")
+                lost.append(f"{place}: no picture {row.path!r}{_left_out(roots, name)}")
             elif at is not None and at in owners:
                 found.problems.append(
                     f"{place}: a file has one row; {row.path!r} has that of {owners[at]} already"
@@ -91,9 +92,10 @@ def join(
             elif at is not None:
                 owners[at] = place
                 found.rows[at] = row
-        found.without_file.extend(lost)
         if 2 * len(lost) > len(manifest.rows):
             found.problems.extend([_mostly_lost(manifest, len(lost)), *lost])
+        else:
+            found.without_file.extend(lost)
     return found
 
 

@@ -7,9 +7,11 @@ nightly job of another model has done meanwhile. The file is gone when a release
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -182,6 +184,21 @@ class Known:
             ]
         with file:
             file.executemany("DELETE FROM pictures WHERE sha256 = ?", bad)
+
+
+@contextmanager
+def known_copy(releases: Path, model: Model, earlier: Sequence[Release]) -> Iterator[Known]:
+    """What `Known` has, of a copy: SQLite writes where it only reads what a killed run left.
+
+    Raises:
+        OSError: the disk of the system's temporary folder is full.
+    """
+    with tempfile.TemporaryDirectory(prefix="artkin-") as folder:
+        path = _file_of(releases, model)
+        for one in path.parent.glob(f"{path.name}*"):
+            shutil.copy(one, folder)
+        with Known(Path(folder), model, earlier) as known:
+            yield known
 
 
 def forget(releases: Path, model: Model) -> None:

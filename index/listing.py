@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from index.gate import Verdict, gate_file
+from index.gate import kept
 from index.progress import console, figure, say
 from index.release import manifest_of
 from index.releases import current_id, is_held, release_ids
@@ -98,8 +98,6 @@ def listed(releases: Path) -> Iterator[Listed]:
 
 
 def _precision(releases: Path, id_: str) -> float | None:
-    path = gate_file(releases, id_)
-    if not path.is_file():
-        return None
-    verdict = Verdict.model_validate_json(path.read_bytes())
-    return next((c.after for c in verdict.checks if c.name == "precision_at_5"), None)
+    verdict = kept(releases, id_)
+    checks = verdict.checks if verdict else []
+    return next((check.after for check in checks if check.name == "precision_at_5"), None)

@@ -1,4 +1,4 @@
-"""`artkin pack`: a release and its model as one file, for another machine or a backup.
+"""`artkin pack`: a release, its model and the gate's verdict as one file, for another machine.
 
 artkin pack [ID] --model models/art-1 --releases releases --to art.tar
 """
@@ -9,6 +9,7 @@ import argparse
 import tarfile
 from pathlib import Path
 
+from index.gate import GATES, gate_file
 from index.match import check_match, model_for
 from index.progress import say
 from index.release import open_release
@@ -37,8 +38,8 @@ def main(options: argparse.Namespace) -> None:
 
 
 def pack(release_folder: Path, model_folder: Path, target: Path) -> None:
-    """Write a release and its model, both verified, as a tar file. It is not compressed:
-    thumbnails and weights hardly get smaller.
+    """Write a release and its model, both verified, and the gate's verdict, where it was judged, as
+    a tar file. It is not compressed: thumbnails and weights hardly get smaller.
 
     Raises:
         BadInput: the file is there already.
@@ -55,6 +56,8 @@ def pack(release_folder: Path, model_folder: Path, target: Path) -> None:
             # By the names that a service looks for, whatever the folders are called here.
             file.add(model.folder, f"{MODELS}/{model.version}", filter=_nobodys)
             file.add(release_folder, f"{RELEASES}/{release.id}", filter=_nobodys)
+            if (verdict := gate_file(release_folder.parent, release.id)).is_file():
+                file.add(verdict, f"{GATES}/{verdict.name}", filter=_nobodys)
     finally:
         release.close()
 

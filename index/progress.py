@@ -3,6 +3,7 @@ a line for programs that ask for them."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -26,6 +27,16 @@ _SECONDS_BETWEEN_OBJECTS = 0.5
 _as_json = False
 
 
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that programs follow."""
+    parser.add_argument(
+        "--progress",
+        choices=("text", "json"),
+        default="text",
+        help="json: every line an object, for programs, errors too",
+    )
+
+
 @contextmanager
 def on_stderr() -> Iterator[None]:
     """Inside, progress goes to standard error: standard output is for the result."""
@@ -39,7 +50,7 @@ def on_stderr() -> Iterator[None]:
 @contextmanager
 def progress_as(kind: str) -> Iterator[None]:
     """Inside, progress is "text" or "json": {"message": ...}, or {"step", "done", "total",
-    "seconds_left"}."""
+    "seconds_left"}, and at the end of some commands {"report": ...}."""
     global _as_json  # noqa: PLW0603
     before, _as_json = _as_json, kind == "json"
     try:
@@ -51,13 +62,21 @@ def progress_as(kind: str) -> Iterator[None]:
 def say(text: str) -> None:
     """Print one line of progress; `text` is printed as it is, brackets included."""
     if _as_json:
-        _object(message=text)
+        tell(message=text)
     else:
         console.print(text, markup=False)
 
 
-def _object(**fields: Any) -> None:
-    console.print(json.dumps(fields, ensure_ascii=False), markup=False, soft_wrap=True)
+def say_to_people(text: str) -> None:
+    """Print a line whose facts programs are told as an object."""
+    if not _as_json:
+        say(text)
+
+
+def tell(**fields: Any) -> None:
+    """Print an object, where objects are asked for."""
+    if _as_json:
+        console.print(json.dumps(fields, ensure_ascii=False), markup=False, soft_wrap=True)
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -92,6 +111,6 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             said = now
             left = (now - start) / done * (total - done)
             if _as_json:
-                _object(step=what, done=done, total=total, seconds_left=round(left, 1))
+                tell(step=what, done=done, total=total, seconds_left=round(left, 1))
             else:
                 say(f"{what}: {done}/{total}, {left:.0f} s left")

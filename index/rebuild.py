@@ -14,7 +14,9 @@ from pathlib import Path
 
 from index.build import build, look, say_built
 from index.changes import CHANGES, read_changes
+from index.gate import kept
 from index.history import history
+from index.outcome import Outcome
 from index.progress import progress_as, say
 from index.publish import publish, say_published
 from index.rebuilt import on_record
@@ -56,7 +58,11 @@ def main(options: argparse.Namespace) -> None:
         refuse_bad_places(source, options.releases)
         model = load_model(options.model)
         if options.dry_run:
-            look(source, model, options.releases)
+            outcome = look(source, model, options.releases)
+            if outcome.is_new or outcome.release != current_id(options.releases):
+                which = "a new release" if outcome.is_new else f"release {outcome.release}"
+                say(f"{which} would be judged, and published if the gate lets it")
+            outcome.tell()
             return
         rebuild(source, model, options.releases, options.keep, options.keep_days)
 
@@ -82,15 +88,29 @@ def rebuild(
         # which embeds nothing.
         while known != (known := _last_change(source)):
             built = build(source, model, releases)
-        say_built(built)
+        say_built(built.outcome)
         try:
-            if built.id != current_id(releases):
-                _refuse_rolled_back(releases, built.id)
-                say_published(publish(releases, built.id))
-        finally:  # a takedown that came meanwhile relies on it, whatever the gate says
-            take_down(releases, source.state)
-        _remove_old(releases, keep, keep_days)
+            _publish(releases, built.id, source.state)
+            _remove_old(releases, keep, keep_days)
+        finally:
+            _tell(built.outcome, releases)
     return built.id
+
+
+def _publish(releases: Path, id_: str, state: Path) -> None:
+    try:
+        if id_ != current_id(releases):
+            _refuse_rolled_back(releases, id_)
+            say_published(publish(releases, id_))
+    finally:  # a takedown that came meanwhile relies on it, whatever the gate says
+        take_down(releases, state)
+
+
+def _tell(outcome: Outcome, releases: Path) -> None:
+    assert outcome.release is not None
+    published = outcome.release == current_id(releases)
+    verdict = kept(releases, outcome.release)
+    outcome.model_copy(update={"published": published, "verdict": verdict}).tell()
 
 
 def _refuse_rolled_back(releases: Path, id_: str) -> None:

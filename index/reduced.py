@@ -14,13 +14,8 @@ from io import FileIO
 from PIL import Image
 
 from index.space.errors import ImageRejected
-from index.space.preprocessing import (
-    ARCHIVE_LIMITS,
-    COLLECTION_LIMITS,
-    JPEG_DRAFT_SIDE,
-    check_scans,
-    opaque_8_bit,
-)
+from index.space.picture_limits import ARCHIVE_LIMITS, COLLECTION_LIMITS, check_scans
+from index.space.preprocessing import JPEG_DRAFT_SIDE, opaque_8_bit
 
 MAX_MEMORY = 2 << 30  # bytes
 _BAND = 32  # rows of the reduced picture made at a time

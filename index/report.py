@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pydantic import BaseModel, ConfigDict
 
 from index.plan import KINDS, Plan
-from index.progress import counted, say
+from index.progress import counted, say_to_people
 from index.reading import BadFile
 
 SHOWN = 10
@@ -85,8 +85,8 @@ def exact_copies(plan: Plan) -> Copies:
     return Copies(found=len(groups), names=groups[:MOST_COPIES], note="among all works")
 
 
-def show_differences(plan: Plan) -> dict[str, int]:
-    """Print what differs, the first names of each kind, and return the counts."""
+def show_differences(plan: Plan) -> None:
+    """Print what differs, the first names of each kind."""
     counts = dict.fromkeys(KINDS, 0)
     shown: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for one in plan.differences():
@@ -95,8 +95,7 @@ def show_differences(plan: Plan) -> dict[str, int]:
             shown[one.kind].append(one.name)
     for kind in KINDS:
         if counts[kind]:
-            say(f"{kind}: {counts[kind]} ({_some(shown[kind], counts[kind])})")
-    return counts
+            say_to_people(f"{kind}: {counts[kind]} ({_some(shown[kind], counts[kind])})")
 
 
 def show_report(
@@ -104,13 +103,15 @@ def show_report(
 ) -> None:
     """Print the end of a job."""
     rate = "" if report.images_a_second is None else f", {report.images_a_second:.1f} a second"
-    say(f"{works} works, {report.embedded} of them embedded now{rate}")
-    say(f"unusable pictures: {counted(Counter(file.reason for file in bad))}")
-    say(f"left out: {counted(left_out)}")
+    say_to_people(f"{works} works, {report.embedded} of them embedded now{rate}")
+    say_to_people(f"unusable pictures: {counted(Counter(file.reason for file in bad))}")
+    say_to_people(f"left out: {counted(left_out)}")
     for what, copies in (("exact", report.exact_copies), ("near", report.near_copies)):
         if copies and copies.found:
-            say(f"{what} copies: {copies.found} ({_some(_pairs(copies), copies.found)})")
-    say("seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in report.seconds.items()))
+            say_to_people(f"{what} copies: {copies.found} ({_some(_pairs(copies), copies.found)})")
+    say_to_people(
+        "seconds: " + ", ".join(f"{name} {took:.1f}" for name, took in report.seconds.items())
+    )
 
 
 def _pairs(copies: Copies) -> list[str]:

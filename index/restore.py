@@ -12,13 +12,14 @@ import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath
 
+from index.gate import GATES, gate_file, kept
 from index.history import switch_to
 from index.match import check_match
 from index.pack import MODELS, RELEASES
 from index.progress import say
 from index.release import open_release
 from index.releases import current_id, release_ids, writing
-from index.space.artefact import new_folder, sync_folder
+from index.space.artefact import new_file, new_folder, sync_folder
 from index.space.errors import BadInput
 from index.space.model import load_model
 from index.takedown import take_down
@@ -78,12 +79,18 @@ def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Pa
                 f"{releases} must not have the release yet; it has {folder.name}; remove it first, "
                 "or restore elsewhere with --releases"
             )
+        verdict = _verdict(unpacked, folder.name, packed)
         target = models / model.version
         if target.exists():
             _refuse_another(target, model.digest)
         else:
             with new_folder(target) as made:  # `models` may be on another disk
                 shutil.copytree(model.folder, made, dirs_exist_ok=True)
+        if verdict is not None:
+            judged = gate_file(releases, folder.name)
+            judged.parent.mkdir(exist_ok=True)
+            with new_file(judged) as partial:
+                partial.write_bytes(verdict)
         there = set(release_ids(releases))
         folder.rename(releases / folder.name)
         sync_folder(releases)
@@ -133,6 +140,17 @@ def _only(folder: Path, packed: Path) -> Path:
             f"received {packed} with {len(found)} in {folder.name}/"
         )
     return found[0]
+
+
+def _verdict(unpacked: Path, id_: str, packed: Path) -> bytes | None:
+    """What the gate said of the release before it was packed; None, it was never judged."""
+    path = gate_file(unpacked, id_)
+    if path.is_file() and kept(unpacked, id_) is None:
+        raise BadInput(
+            "the file to restore must hold the gate's verdict as `artkin pack` writes it; received "
+            f"{packed}, whose {GATES}/{path.name} is none"
+        )
+    return path.read_bytes() if path.is_file() else None
 
 
 def _refuse_another(target: Path, digest: str) -> None:

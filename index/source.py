@@ -11,7 +11,7 @@ from pathlib import Path
 from index.changes import CHANGES, Change, is_added, read_changes
 from index.collection import Work, add_folders, read_collection
 from index.plan import Plan
-from index.progress import say, track
+from index.progress import add_progress, say, track
 from index.reading import BadFile, in_order, read_digest
 from index.roots import find_roots
 from index.space.artefact import refuse_file
@@ -88,12 +88,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
-    parser.add_argument(
-        "--progress",
-        choices=("text", "json"),
-        default="text",
-        help="json: every line an object, for programs",
-    )
+    add_progress(parser)
 
 
 def source_of(options: argparse.Namespace) -> Source:

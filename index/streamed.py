@@ -16,7 +16,7 @@ from PIL import Image
 
 from index.reduced import check_memory, factor_of
 from index.space.errors import ImageRejected
-from index.space.preprocessing import ARCHIVE_LIMITS, check_size
+from index.space.picture_limits import ARCHIVE_LIMITS, check_size
 
 _ORIENTATION = 0x0112  # EXIF tag
 # Colours as numbers of the eye and not of a screen; libvips knows what they look like.

@@ -28,7 +28,7 @@ from index.changes import CHANGES, Change, Changes, is_added, read_changes
 from index.gate import gate_file
 from index.history import switch_to
 from index.known import forget_all
-from index.progress import say
+from index.progress import add_progress, progress_as, say
 from index.release import (
     CATALOGUE,
     DIFFERENCES,
@@ -61,11 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state", type=Path, default=Path("state"), help="of the service (default: state)"
     )
+    add_progress(parser)
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin remove`."""
-    remove(options.ids, options.reason, options.releases, options.state)
+    with progress_as(options.progress):
+        remove(options.ids, options.reason, options.releases, options.state)
 
 
 def remove(ids: Collection[str], reason: str | None, releases: Path, state: Path) -> None:

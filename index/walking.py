@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from index.roots import Root, composed, printable
-from index.space.preprocessing import sniff
+from index.space.picture_limits import sniff
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl", "manifest.parquet")
 _SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "@eadir", "__macosx"}

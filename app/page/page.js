@@ -10,12 +10,14 @@ const $ = (id) => document.getElementById(id);
 
 let asking = null; // AbortController of the question being answered
 let lastFile = null; // to go back to, from a work's own question
+let key = keptKey(); // where the service asks for one
 
 const TITLE = $("heading").textContent;
 
 class Refused extends Error {
   constructor(status, { title, detail }) {
     super(`${title}: ${detail}.`);
+    this.needsKey = status === 401;
     this.mayPass = status >= 500; // the same picture may be answered later
   }
 }
@@ -53,11 +55,65 @@ function askAboutWork(id) {
   $("heading").focus(); // the link that was followed is gone
 }
 
+function fetchWithKey(url, options = {}) {
+  if (!key) return fetch(url, options);
+  const bytes = String.fromCharCode(...new TextEncoder().encode(key)); // it need not be ASCII
+  return fetch(url, { ...options, headers: { Authorization: `Bearer ${bytes}` } });
+}
+
 async function fetchJson(url, options) {
-  const response = await fetch(url, options);
+  const response = await fetchWithKey(url, options);
   const body = await response.json();
   if (!response.ok) throw new Refused(response.status, body);
   return body;
+}
+
+// Pictures are fetched where they need a key, which an image cannot bring.
+async function draw(image, path) {
+  image.dataset.path = path;
+  image.removeAttribute("src");
+  if (!key || path.startsWith("blob:")) return (image.src = path);
+  const response = await fetchWithKey(path).catch(() => null);
+  const url = response?.ok ? URL.createObjectURL(await response.blob()) : path;
+  if (image.dataset.path === path) image.src = url; // unless it is another's meanwhile
+}
+
+// The key is the tab's, and gone with it.
+
+function keptKey() {
+  try {
+    return sessionStorage.getItem("key") ?? "";
+  } catch {
+    return ""; // a browser that keeps nothing
+  }
+}
+
+function keepKey(text) {
+  key = text;
+  try {
+    sessionStorage.setItem("key", text);
+  } catch {
+    // it is kept until the page is left
+  }
+}
+
+function askForKey(again) {
+  const isWrong = key !== "";
+  keepKey("");
+  complain(
+    isWrong
+      ? "That key is not one of this service’s. Please check it and try again."
+      : "This collection asks for a key. It is kept until you close this tab.",
+  );
+  $("key").value = "";
+  $("key-form").hidden = false;
+  $("key-form").onsubmit = (event) => {
+    event.preventDefault();
+    keepKey($("key").value.trim());
+    $("heading").focus(); // the form is gone
+    again();
+  };
+  $("key").focus();
 }
 
 // What is on the page
@@ -73,7 +129,7 @@ function show({ picture, text, heading }) {
   const preview = $("preview");
   if (preview.src.startsWith("blob:") && preview.src !== picture) URL.revokeObjectURL(preview.src);
   $("asked").hidden = false;
-  preview.src = picture;
+  draw(preview, picture);
   $("heading").textContent = heading;
   showText(text);
 }
@@ -115,8 +171,10 @@ function card(work) {
   const similar = `${Math.round(share * 100)} % similar`;
   set(".score", work.copy_of_query ? `Same work, ${similar}` : similar);
   node.querySelector(".scale-part").style.setProperty("--share", share);
-  node.querySelector(".picture").src = work.thumbnail;
-  node.querySelector(".picture").alt = work.title;
+  const picture = node.querySelector(".picture");
+  picture.alt = work.title;
+  picture.addEventListener("load", () => URL.revokeObjectURL(picture.src));
+  draw(picture, work.thumbnail);
   const more = node.querySelector(".more");
   more.href = `#like=${encodeURIComponent(work.id)}`;
   more.setAttribute("aria-label", `More like ${work.title}`);
@@ -124,6 +182,7 @@ function card(work) {
 }
 
 function fail(error, again) {
+  if (error.needsKey) return askForKey(again);
   if (error instanceof Refused) return complain(error.message, error.mayPass ? again : null);
   if (error.name === "TimeoutError") return complain("The service took too long to answer.", again);
   return complain("The service cannot be reached. Is the network up?", again);
@@ -136,6 +195,7 @@ function complain(text, again = null) {
   clear($("asked").hidden ? "empty" : "failed");
   $("message-text").textContent = text;
   $("message").hidden = false;
+  $("key-form").hidden = true;
   $("retry").hidden = !again;
   $("retry").onclick = again;
 }

@@ -26,7 +26,23 @@ async def _follower(request: Request) -> Follower:
 Following = Annotated[Follower, Depends(_follower)]
 
 
-@router.post("/items", status_code=201, openapi_extra=request_body(ONE, raw=True))
+# Parameters that nobody can name before: the columns that a collection has.
+_COLUMNS = {
+    "name": "columns",
+    "in": "query",
+    "style": "form",
+    "explode": True,
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "description": "`class`, `title`, `artist`, `date` and any other column, each a parameter",
+    "example": {"title": "Seascape, a study", "class": "1870s", "licence": "CC0-1.0"},
+}
+
+
+@router.post(
+    "/items",
+    status_code=201,
+    openapi_extra=request_body(ONE, raw=True) | {"parameters": [_COLUMNS]},
+)
 async def add_item(
     request: Request,
     response: Response,

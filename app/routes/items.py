@@ -67,6 +67,7 @@ def thumbnail(id: str, request: Request, serving: Served, _: Nothing) -> Respons
     etag = f'"{hashlib.sha256(picture).hexdigest()[:32]}"'
     headers = {"ETag": etag}
     known = request.headers.get("if-none-match", "")
-    if etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
+    # "*" is any (RFC 9110, 13.1.2).
+    if not {"*", etag}.isdisjoint(tag.strip().removeprefix("W/") for tag in known.split(",")):
         return Response(status_code=304, headers=headers)
     return Response(picture, media_type=media_type(picture), headers=headers)

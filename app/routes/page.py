@@ -9,24 +9,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import FastAPI, Request
-from starlette.responses import FileResponse
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 PAGE = Path(__file__).parent.parent / "page"
+# It knows what a browser has already, which Starlette's FileResponse alone does not.
+_FILES = StaticFiles(directory=PAGE, packages=[("fastapi_offline", "static"), ("index", "styles")])
 
 
-async def page(_: Request) -> FileResponse:
+async def page(request: Request) -> Response:
     """The page for people."""
-    return FileResponse(PAGE / "index.html")
+    return await _FILES.get_response("index.html", request.scope)
 
 
-async def docs(_: Request) -> FileResponse:
+async def docs(request: Request) -> Response:
     """The page for programmers: Swagger UI over /openapi.json."""
-    return FileResponse(PAGE / "docs.html")
+    return await _FILES.get_response("docs.html", request.scope)
 
 
 def add_pages(app: FastAPI) -> None:
     """Serve both pages and the files they need."""
     app.add_route("/", page, include_in_schema=False)
     app.add_route("/docs", docs, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=PAGE, packages=[("fastapi_offline", "static")]))
+    app.mount("/static", _FILES)

@@ -200,6 +200,14 @@ def test_a_rebuild_is_published_and_rolled_back(own: Service, tmp_path, releases
     reloaded = own.post("/v1/admin/reload", headers=ADMIN).json()
     assert reloaded["index_version"] == job["result"]["release"]
     assert reloaded["works"] == before["works"] - 1
+    report = job["result"]
+    assert report["differences"] == {
+        **{"added": 0, "changed": 0, "moved": 0, "described": 0, "removed": 1}
+    }
+    assert (report["works"], report["embedded"], report["unusable"]) == (reloaded["works"], 0, {})
+    assert (report["is_new"], report["published"], report["dry_run"]) == (True, True, False)
+    assert report["verdict"]["against"] == before["index_version"]
+    assert all(check["passed"] for check in report["verdict"]["checks"])
 
     listed = own.get("/v1/admin/releases", headers=ADMIN).json()["releases"]
     assert [(one["id"], one["published"]) for one in listed] == [
@@ -227,7 +235,7 @@ def test_a_rebuild_that_fails_says_why(own: Service, tmp_path) -> None:
     shutil.rmtree(tmp_path / "collection")
     job = finished(own, own.post("/v1/admin/rebuilds", headers=ADMIN).headers["location"])
     assert job["status"] == "failed"
-    assert "the collection must be a folder" in job["error"]
+    assert job["error"].startswith("artkin rebuild: the collection must be a folder")
     assert "Traceback" not in job["error"]
 
 

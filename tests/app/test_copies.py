@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from app.decoding import Decoder
+from app.loading import load
 from app.options import SearchOptions
-from app.serving import Serving, load
+from app.serving import Serving
 from index.publish import publish
 from tests.app.conftest import STYLE, WORK, write_synthetic
 

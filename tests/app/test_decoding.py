@@ -15,7 +15,8 @@ import pytest
 from app import decoding
 from app.decoding import Decoder
 from index.space.errors import ImageRejected
-from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, decode, to_pixels
+from index.space.picture_limits import UPLOAD_LIMITS
+from index.space.preprocessing import Preprocessing, decode, to_pixels
 from tests.app.conftest import Service
 from tests.bad_pictures import encoded, photo, rejected
 

@@ -55,12 +55,13 @@ def test_a_thumbnail_is_a_small_jpeg_without_metadata(service: Service, some_id:
     assert not image.getexif()
 
 
-def test_a_thumbnail_is_sent_once(service: Service, some_id: str) -> None:
-    path = f"/v1/items/{some_id}/thumbnail"
+@pytest.mark.parametrize("path", ["/v1/items/{id}/thumbnail", "/", "/docs", "/static/page.js"])
+def test_what_has_an_etag_is_sent_once(service: Service, some_id: str, path: str) -> None:
+    path = path.format(id=some_id)
     first = service.get(path)
-    assert first.headers["cache-control"] == "no-cache"
+    assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
     etag = first.headers["etag"]
-    for known in (etag, f'"other", {etag}', f"W/{etag}"):
+    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
         again = service.get(path, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == etag

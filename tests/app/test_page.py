@@ -267,3 +267,87 @@ def test_a_picture_like_nothing_is_told_so(
     page.wait_for_works()
     said = page.driver.find_element("id", "status").text
     assert said == "Nothing here is much like this picture. 5 works, the most similar first"
+
+
+KEY = "schlüssel-für-besucher-0123"  # not ASCII, on purpose
+
+
+@pytest.fixture(scope="module")
+def closed(start_service, tmp_path_factory, tiny_model: Path, published: Path) -> Service:
+    """A service that asks for a key to search."""
+    keys = tmp_path_factory.mktemp("keys") / "search"
+    keys.write_text(KEY + "\n", encoding="utf-8")
+    service = start_service(
+        "--model", tiny_model, "--releases", published, "--search-key-file", keys
+    )
+    service.wait_for("/readyz", 200)
+    return service
+
+
+def enter(page: Page, key: str) -> None:
+    page.wait("document.activeElement.id === 'key'")
+    page.press(key, "\ue007")
+
+
+def test_a_key_is_asked_for_and_kept_for_the_tab(
+    chromium: Any, closed: Service, picture: Path, a_photo: bytes
+) -> None:
+    page = Page(chromium, closed)
+    assert not page.driver.find_element("id", "key").is_displayed()
+    page.choose(picture)
+    assert page.wait_for_message().startswith("This collection asks for a key.")
+    enter(page, "not-a-key-of-this-service")
+    page.wait("document.getElementById('message-text').textContent.startsWith('That key is not')")
+    assert page.wait_for_works(0) == []
+    enter(page, f" {KEY} ")
+    wanted = closed.search(a_photo, headers={"Authorization": f"Bearer {KEY}".encode()})
+    assert page.wait_for_works() == titles(wanted)
+    assert not page.driver.find_element("id", "key").is_displayed()
+    assert page.driver.find_element("id", "subject").text == picture.name
+    # Of the tab: a work's own page, thumbnail included, and the page loaded anew ask no more.
+    page.driver.find_elements("css selector", ".more")[1].click()
+    page.wait("document.getElementById('heading').textContent === 'More like this'")
+    page.wait_for_works()
+    page.wait("document.getElementById('preview').naturalWidth > 0")
+    page.driver.refresh()
+    page.wait_for_works()
+    assert page.wait("document.getElementById('preview').naturalWidth > 0")
+    page.driver.get_log("browser")
+    Page(chromium, closed).choose(picture)
+    page.wait_for_works()
+    assert page.driver.get_log("browser") == []  # nothing refused, nothing against the policy
+    page.run("sessionStorage.clear()")
+
+
+def test_a_link_to_a_work_goes_on_when_the_key_is_there(
+    chromium: Any, closed: Service, service: Service
+) -> None:
+    id_ = service.get("/v1/items?limit=1").json()["results"][0]["id"]
+    page = Page(chromium, closed)
+    page.driver.get(f"{closed.url}/#like={id_}")
+    page.driver.refresh()
+    assert page.wait_for_message().startswith("This collection asks for a key.")
+    page.wait("document.getElementById('asked').hidden")
+    enter(page, KEY)
+    page.wait_for_works()
+    assert page.wait("document.getElementById('preview').naturalWidth > 0")
+    # A key that is taken out of the file is asked for again.
+    page.run("sessionStorage.setItem('key', 'one-of-yesterday-0123')")
+    page.driver.refresh()
+    page.wait("!document.getElementById('message').hidden")
+    assert page.wait_for_message().startswith("That key is not one of this service")
+    page.run("sessionStorage.clear()")
+
+
+def test_the_page_has_its_colours(page: Page) -> None:
+    """They are those of the report and of `artkin compare`, in one file of the index's."""
+    ground = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert ground in ("rgb(246, 243, 236)", "rgb(23, 21, 19)")
+    text = page.run("return getComputedStyle(document.querySelector('.formats')).fontFamily")
+    assert text.startswith("system-ui")
+
+
+def test_the_interface_for_programs_can_send_a_key(closed: Service, service: Service) -> None:
+    for of, locked in ((closed, True), (service, False)):
+        call = of.get("/openapi.json").json()["paths"]["/v1/search"]["post"]
+        assert ("security" in call) == locked

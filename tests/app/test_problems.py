@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import anyio
 import httpx
 from fastapi import FastAPI
@@ -10,6 +12,7 @@ from app import answers
 from app.examples import EXAMPLES
 from app.limits import Envelope
 from app.problems import add_handlers
+from index.outcome import Outcome
 from tests.app.conftest import ADMIN, Service
 
 
@@ -110,25 +113,68 @@ def test_every_body_is_shown_as_a_form_and_by_curl(service: Service) -> None:
                 assert f"-H 'Content-Type: {kind}' --data-binary @" in example["summary"]
 
 
-def test_evaluations_and_rebuilds_are_shown_apart(service: Service) -> None:
-    paths = service.get("/openapi.json").json()["paths"]
-    names = [call["operationId"] for methods in paths.values() for call in methods.values()]
+def calls_of(document: dict) -> list[tuple[str, str, dict]]:
+    return [
+        (method.upper(), path, call)
+        for path, methods in document["paths"].items()
+        for method, call in methods.items()
+    ]
+
+
+def test_every_call_has_an_example_of_its_own_that_is_one(service: Service) -> None:
+    document = service.get("/openapi.json").json()
+    names = [call["operationId"] for _, _, call in calls_of(document)]
     assert len(set(names)) == len(names)
-    for kind in ("evaluation", "rebuild"):
-        folder = f"/v1/admin/{kind}s"
-        calls = (
-            paths[folder]["post"]["responses"]["202"],
-            paths[f"{folder}/{{id}}"]["get"]["responses"]["200"],
-            paths[f"{folder}/{{id}}"]["delete"]["responses"]["200"],
-        )
-        for answer in calls:
-            example = answer["content"]["application/json"]["example"]
-            job = answers.Job.model_validate(example, extra="forbid")
-            assert job.kind == kind
-        events = paths[f"{folder}/{{id}}/events"]["get"]["responses"]["200"]["content"]
-        name, data = events["text/event-stream"]["example"].strip().split("\n")
-        assert answers.Job.model_validate_json(data.removeprefix("data: ")) == job
-        assert name == f"event: {job.status}"
+    for method, path, call in calls_of(document):
+        ((_, answer),) = [one for one in call["responses"].items() if one[0][0] == "2"]
+        ((type_, content),) = answer["content"].items()
+        example = content["example"]
+        if path == "/healthz":
+            assert service.get(path).json() == example
+        elif type_ == "application/json":
+            kind = getattr(answers, content["schema"]["$ref"].rsplit("/", 1)[1])
+            assert kind.model_validate(example, extra="forbid").model_dump() == example
+        elif type_ == "text/event-stream":
+            name, data = example.strip().split("\n")
+            job = answers.Job.model_validate_json(data.removeprefix("data: "), extra="forbid")
+            assert name == f"event: {job.status}"
+        else:
+            assert isinstance(example, str)
+            assert example
+        for job_kind in ("evaluation", "rebuild", "takedown"):
+            if path.startswith(f"/v1/admin/{job_kind}s") and type_ == "application/json":
+                assert example["kind"] == job_kind
+                states = {"POST": ["queued"], "DELETE": ["cancelled"]}
+                if job_kind == "rebuild" and method == "GET":
+                    shown = Outcome.model_validate(example["result"], extra="forbid")
+                    assert shown.model_dump() == example["result"]
+                assert example["status"] in states.get(method, ["running", "done"]), (method, path)
+
+
+def test_what_a_call_needs_is_shown_and_taken(service: Service, a_photo: bytes) -> None:
+    """Asked as the document shows it, each call knows its parameters; the works are others'."""
+    document = service.get("/openapi.json").json()
+    asked = 0
+    for method, path, call in calls_of(document):
+        shown = {}
+        for one in call.get("parameters", []):
+            example = one.get("example") or next(iter(one["schema"].get("examples", [])), None)
+            assert example or not one["required"], (method, path, one["name"])
+            if example:
+                shown[one["name"]] = example
+        if "requestBody" in call and path.startswith("/v1/admin"):
+            continue  # adds a work, as test_changes.py does
+        where = path.replace("{id}", quote(shown.pop("id", ""), safe=""))
+        field = "positive" if path.endswith("examples") else "image"
+        files = {field: a_photo} if "requestBody" in call else None
+        if method == "GET" or files:
+            answer = service.http.request(
+                method, service.url + where, params=shown, files=files, headers=ADMIN
+            )
+            wanted = (200, 404) if "{id}" in path else (200,)
+            assert answer.status_code in wanted, (method, path, answer.text)
+            asked += 1
+    assert asked > 15
 
 
 def test_every_call_refuses_unknown_and_repeated_parameters(service: Service, a_photo) -> None:

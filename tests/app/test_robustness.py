@@ -13,7 +13,8 @@ import pytest
 from benchmarks import chaos, schema
 from benchmarks.robust import family, resident
 from index.space.errors import ImageRejected
-from index.space.preprocessing import UPLOAD_LIMITS, Preprocessing, decode, to_pixels
+from index.space.picture_limits import UPLOAD_LIMITS
+from index.space.preprocessing import Preprocessing, decode, to_pixels
 from tests.app.conftest import Service
 from tests.bad_pictures import accepted, encoded, photo, rejected
 from tests.releases import make_release

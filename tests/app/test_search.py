@@ -9,7 +9,8 @@ from index.release import open_release
 from index.releases import current_release
 from index.space.encoder import Encoder
 from index.space.model import load_model
-from index.space.preprocessing import UPLOAD_LIMITS, decode, to_pixels
+from index.space.picture_limits import UPLOAD_LIMITS
+from index.space.preprocessing import decode, to_pixels
 from tests.app.conftest import Service
 from tests.bad_pictures import accepted, rejected
 

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from app.decoding import Decoder
+from app.loading import load
 from app.options import Examples, SearchOptions
 from app.problems import Problem
 from app.searching import Question
 from app.searching import answer as answered
-from app.serving import Serving, load
+from app.serving import Serving
 from index.confidence import Confidence
 from index.release import open_release
 from index.space.artefact import write_manifest

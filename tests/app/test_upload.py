@@ -58,6 +58,21 @@ def test_malformed_forms_are_refused(service: Service, a_photo, why, make) -> No
     assert "exactly one file" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("name", ["k", "filter", "anything"])
+def test_a_field_beside_the_picture_is_refused_like_an_unknown_parameter(
+    service: Service, a_photo, name: str
+) -> None:
+    """Before or after it, and whether it would be an option or not: the message says where to."""
+    field = b'Content-Disposition: form-data; name="%s"\r\n\r\n5' % name.encode()
+    for body in (form(field, part(a_photo)), form(part(a_photo), field)):
+        answer = send(service, body)
+        assert answer.status_code == 400
+        assert (
+            f"received a field '{name}'; what is not a picture goes into the URL, as ?k=5"
+            in (answer.json()["detail"])
+        )
+
+
 @pytest.mark.parametrize("boundary", ["", "; boundary=", f"; boundary={'x' * 300}"])
 def test_bad_boundaries_are_refused(service: Service, a_photo, boundary: str) -> None:
     answer = send(service, form(part(a_photo)), f"multipart/form-data{boundary}")

@@ -23,7 +23,8 @@ from index.releases import current_release, release_ids
 from index.space.artefact import MANIFEST, sha256_of
 from index.space.encoder import Encoder
 from index.space.model import load_model
-from index.space.preprocessing import COLLECTION_LIMITS, decode, to_pixels
+from index.space.picture_limits import COLLECTION_LIMITS
+from index.space.preprocessing import decode, to_pixels
 from tests.bad_pictures import accepted, encoded, photo
 from tests.conftest import Painter, paint
 from tests.releases import make_release

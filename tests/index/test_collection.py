@@ -93,8 +93,10 @@ def test_a_manifest_matches_composed_and_decomposed_accents(root: Path, picture:
 def test_rows_without_a_picture_are_warned_of_unless_they_were_excluded(root: Path) -> None:
     (root / "manifest.csv").write_text("path,title\na/1.png,One\na/99.png,Lost\n")
     found = read_collection(root)
-    assert found.without_file == [f"{root}/manifest.csv:3: 'a/99.png'"]
-    assert found.warnings == [f"rows without a file: 1: {root}/manifest.csv:3: 'a/99.png'"]
+    assert found.without_file == [f"{root}/manifest.csv:3: no picture 'a/99.png'"]
+    assert found.warnings == [
+        f"rows without a file: 1: {root}/manifest.csv:3: no picture 'a/99.png'"
+    ]
     assert len(read_collection(root, exclude=["a/1.png"]).warnings) == 1
     assert read_collection(root, exclude=["a/99.png"]).warnings == []
 
@@ -119,7 +121,7 @@ def test_a_row_whose_file_is_there_but_left_out_says_so(root: Path) -> None:
     (root / "a" / "readme.txt").write_text("hello")
     (root / "manifest.csv").write_text("path\na/1.png\na/readme.txt\n")
     (said,) = read_collection(root).without_file
-    assert said.endswith("manifest.csv:3: 'a/readme.txt', which is there but left out")
+    assert said.endswith("manifest.csv:3: no picture 'a/readme.txt', which is there but left out")
 
 
 def test_a_manifest_most_of_whose_files_are_not_there_is_refused(root: Path) -> None:
@@ -128,8 +130,8 @@ def test_a_manifest_most_of_whose_files_are_not_there_is_refused(root: Path) -> 
     with pytest.raises(BadRows, match="2 of 3 have none") as refused:
         read_collection(root)
     assert [line.rpartition(": ")[2] for line in refused.value.problems[1:]] == [
-        "'b/8.png'",
-        "'b/9.png'",
+        "no picture 'b/8.png'",
+        "no picture 'b/9.png'",
     ]
 
 

@@ -55,6 +55,8 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
         ("medium:*", [0, 1, 3, 4]),
         ("-medium:*", [2]),
         ("greyscale:yes", [1]),
+        ('-Greyscale:"YES"', [0, 2, 3, 4]),
+        ("greyscale:yes,no", [0, 1, 2, 3, 4]),
         ('"credit line":"gift, 1920"', [2]),
         ("date:1620", [0]),
         ("date:1621..1652", [1]),
@@ -90,10 +92,11 @@ def test_a_filter_lets_works_through(catalogue: Catalogue, text: str, rows: list
         ),
         'medium:"oil on p"*',  # the star belongs inside the quotes
         *("date:1890..1880", "date:18900", "date:1..2..3", "class: baroque", "--class:a"),
+        *("greyscale:maybe", "-greyscale:yes,nope", "greyscale:y*", 'class:""', 'medium:oil*," "'),
     ],
 )
 def test_what_is_no_filter_is_refused(catalogue: Catalogue, text: str) -> None:
-    with pytest.raises(BadInput, match=r"a filter|date must be|a span must"):
+    with pytest.raises(BadInput, match=r"a filter|date must be|a span must|must be yes or no"):
         catalogue.select(parse_filter(text))
 
 

@@ -26,13 +26,8 @@ from index.space.artefact import sha256_of
 from index.space.encoder import Encoder
 from index.space.errors import ImageRejected
 from index.space.model import load_model
-from index.space.preprocessing import (
-    COLLECTION_LIMITS,
-    Preprocessing,
-    decode,
-    to_pixels,
-    upright_srgb,
-)
+from index.space.picture_limits import COLLECTION_LIMITS
+from index.space.preprocessing import Preprocessing, decode, to_pixels, upright_srgb
 from tests.bad_pictures import chunk, encoded, photo
 from tests.index.test_preprocessing import TURNS
 

@@ -123,6 +123,7 @@ def test_a_bad_line_is_named_and_the_others_are_read(
 def test_all_problems_are_said_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = ['{"path": "a/1.png", "id": "X"}', '{"path": "a/1.png"}', "{", '{"path": "b/1.png", ']
     rows += ['{"path": "b/2.png", "id": "X"}', '{"path": "b/1.png", "id": "a/b"}']
+    rows += ['{"path": "b/9.png"}']  # alone it would be passed over
     (root / "manifest.jsonl").write_text("\n".join(rows))
     with pytest.raises(BadRows) as refused:
         read_collection(root)
@@ -133,6 +134,7 @@ def test_all_problems_are_said_at_once(root: Path, capsys: pytest.CaptureFixture
         "2: a file has on",
         "5: ids must be u",
         "6: an id has 1 t",
+        "7: no picture 'b",
     ]
     assert found[2].endswith("'a/1.png' has that of " + f"{root}/manifest.jsonl:1 already")
     assert artkin.main(["check", str(root)]) == 2

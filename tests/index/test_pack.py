@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import artkin
+from index.gate import kept
 from index.release import open_release
 from index.releases import current_id, current_release
 from index.space.artefact import MANIFEST
@@ -56,6 +57,10 @@ def test_restored_on_an_empty_machine_it_answers_the_same(
         assert np.array_equal(found, again)
     one.close()
     other.close()
+    # The gate's verdict is there too, and is listed.
+    verdict = kept(place[3], other.id)
+    assert verdict is not None
+    assert verdict == kept(published, one.id)
     # Again beside it: the model is there, the release must not be.
     code, _, err = run(capsys, "restore", packed, *place)
     assert code == 2
@@ -81,7 +86,11 @@ def test_what_cannot_be_restored_is_said_and_nothing_is_kept(
         link.type, link.linkname = tarfile.SYMTYPE, "/etc"
         file.addfile(link)
     tarfile.open(tmp_path / "empty.tar", "w").close()
-    names = ("flipped", "cut", "text", "outside", "link", "empty", "none")
+    shutil.copy(packed, tmp_path / "verdict.tar")
+    with tarfile.open(tmp_path / "verdict.tar", "a") as file:
+        name = next(name for name in file.getnames() if name.startswith("gates/"))
+        file.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+    names = ("verdict", "flipped", "cut", "text", "outside", "link", "empty", "none")
     for name in names:
         place = ("--models", tmp_path / "models", "--releases", tmp_path / "releases")
         code, _, err = run(capsys, "restore", tmp_path / f"{name}.tar", *place)

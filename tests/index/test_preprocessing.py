@@ -11,16 +11,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from index.space.errors import ImageRejected
-from index.space.preprocessing import (
-    COLLECTION_LIMITS,
-    UPLOAD_LIMITS,
-    Preprocessing,
-    decode,
-    is_greyscale,
-    read_file,
-    sniff,
-    to_pixels,
-)
+from index.space.picture_limits import COLLECTION_LIMITS, UPLOAD_LIMITS, sniff
+from index.space.preprocessing import Preprocessing, decode, is_greyscale, read_file, to_pixels
 from tests import bad_pictures
 from tests.bad_pictures import encoded, photo
 
@@ -206,7 +198,8 @@ def test_content_decides_not_the_name() -> None:
 def test_odd_pictures_print_nothing() -> None:
     code = (
         "import contextlib\n"
-        "from index.space.preprocessing import COLLECTION_LIMITS, UPLOAD_LIMITS, decode\n"
+        "from index.space.picture_limits import COLLECTION_LIMITS, UPLOAD_LIMITS\n"
+        "from index.space.preprocessing import decode\n"
         "from tests.bad_pictures import accepted, rejected\n"
         "for data in [*accepted().values(), *(case[0] for case in rejected().values())]:\n"
         "    for limits in (UPLOAD_LIMITS, COLLECTION_LIMITS):\n"

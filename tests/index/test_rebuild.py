@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,41 @@ def test_a_dry_run_says_it_and_touches_nothing(job: Job) -> None:
     assert "added: 1 (cubism/new.png)" in job.out
     assert "31 works, 1 pictures to embed" in job.out
     assert sorted((p, p.stat().st_mtime_ns) for p in job.releases.rglob("*")) == before
+
+
+def test_a_dry_run_counts_as_the_run_does(
+    job: Job, painted_collection: Painter, other_model: Path
+) -> None:
+    """What a stopped run has embedded, pictures of another model, a release that has it all."""
+    painted_collection(job.root, each=60, seed=3)
+    works = len(list(job.root.rglob("*.*")))
+    process = start(job)
+    wait_until_some_are_kept(job, process)
+    process.kill()
+    process.communicate()
+    before = {path: path.read_bytes() for path in job.releases.iterdir()}
+    assert job.run("--dry-run") == 0
+    assert {path: path.read_bytes() for path in job.releases.iterdir()} == before
+    (said,) = re.findall(rf"{works} works, (\d+) pictures to embed", job.out)
+    assert 0 < int(said) < works
+    assert "a new release would be judged, and published if" in job.out
+    assert job.run() == 0, job.err
+    assert job.report["embedded"] == int(said)
+    assert job.run("--dry-run") == 0
+    assert f"{works} works, 0 pictures to embed, 0 unreadable\nnothing to do: release " in job.out
+    assert "would be" not in job.out
+    again = [str(job.root), "--model", str(other_model), *job.arguments[2:], "--dry-run"]
+    assert job.artkin("rebuild", *again) == 0
+    assert f"{works} works, {works} pictures to embed" in job.out
+    assert "nothing to do" not in job.out
+    (job.root / "cubism" / "unreadable.jpg").symlink_to("/proc/self/mem")  # also to root
+    paint("cubism", 777).save(job.root / "cubism" / "new.png")
+    refused = []
+    for options in (["--dry-run"], []):
+        assert job.run(*options, "--follow-links", "--max-bad", 0) == 2
+        refused.append(job.err)
+    assert "at most 0 % of the pictures may be unusable; received 1 of" in refused[0]
+    assert refused[0] == refused[1]
 
 
 def test_bad_files_are_named_each_time_and_a_repaired_one_is_taken(job: Job) -> None:
@@ -204,6 +240,60 @@ def test_progress_as_json_is_objects_alone(job: Job) -> None:
     last = [step for step in steps if step["step"] == "embedding"][-1]
     assert (last["done"], last["total"], last["seconds_left"]) == (30, 30, 0.0)
     assert any("published: release" in line.get("message", "") for line in lines)
+    report = lines[-1]["report"]
+    assert [line for line in lines if "report" in line] == [{"report": report}]
+    said = job.report
+    assert report["release"] == job.manifest["id"]
+    assert (report["differences"], report["works"]) == (said["works"], 30)
+    same = ("embedded", "seconds", "images_a_second")
+    assert {name: report[name] for name in same} == {name: said[name] for name in same}
+    kept = (job.releases / "gates" / f"{report['release']}.json").read_text()
+    assert report["verdict"] == json.loads(kept)
+    assert (report["is_new"], report["published"]) == (True, True)
+    # The report is no sentence beside it.
+    assert not any(line.get("message", "").startswith(("added:", "seconds:")) for line in lines)
+    assert job.run("--progress", "json") == 0
+    nothing = json.loads(job.out.splitlines()[-1])["report"]
+    assert (nothing["release"], nothing["is_new"]) == (report["release"], False)
+    assert (nothing["embedded"], sum(nothing["differences"].values())) == (0, 0)
+
+
+def test_errors_are_objects_too_where_programs_follow(job: Job) -> None:
+    assert job.run() == 0
+    with writing(job.releases):
+        assert job.run("--progress", "json") == 3
+    error = json.loads(job.err)
+    assert error["exit_code"] == 3
+    assert error["error"].startswith("writing releases in ")
+    # What the gate refuses has its report as well, with the verdict.
+    for path in sorted(job.root.rglob("*.png"))[:8]:
+        path.unlink()
+    assert job.run("--progress", "json") == 3
+    report = json.loads(job.out.splitlines()[-1])["report"]
+    assert (report["published"], report["differences"]["removed"]) == (False, 8)
+    assert [one["name"] for one in report["verdict"]["checks"] if not one["passed"]] == ["works"]
+    assert json.loads(job.err)["exit_code"] == 3
+    paint("cubism", 777).save(job.root / "cubism" / "new.png")
+    assert job.run("--progress", "json", "--dry-run") == 0
+    planned = json.loads(job.out.splitlines()[-1])["report"]
+    assert (planned["dry_run"], planned["is_new"], planned["release"]) == (True, True, None)
+    assert (planned["embedded"], planned["differences"]["added"]) == (1, 1)
+    shutil.rmtree(job.root)
+    for command in (["rebuild", str(job.root)], ["index", str(job.root)]):
+        assert job.artkin(*command, *job.arguments, "--progress", "json") == 2
+        assert json.loads(job.err)["exit_code"] == 2
+    lost = ["--releases", job.root, "--progress", "json"]
+    assert job.artkin("evaluate", *lost) == job.artkin("remove", "x", *lost) == 2
+    assert json.loads(job.err)["exit_code"] == 2
+
+
+def test_an_interrupted_run_says_so_as_an_object(job: Job, painted_collection: Painter) -> None:
+    painted_collection(job.root, each=60, seed=3)
+    process = start(job, "--progress", "json")
+    wait_until_some_are_kept(job, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert json.loads(err) == {"error": "interrupted", "exit_code": 130}
 
 
 def test_an_empty_or_lost_collection_is_refused_and_the_old_one_serves(job: Job) -> None:

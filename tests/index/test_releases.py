@@ -118,3 +118,11 @@ def test_a_damaged_release_is_not_rolled_back_to(job: Job) -> None:
     assert job.artkin("rollback", "--releases", job.releases) == 2
     assert "thumbnails.sqlite is not the file" in job.err
     assert current_release(job.releases) == served
+
+
+def test_a_damaged_verdict_leaves_the_list_as_it_is(job: Job) -> None:
+    assert job.run() == 0
+    (verdict,) = (job.releases / "gates").iterdir()
+    verdict.write_text("{")
+    assert job.artkin("releases", "--releases", job.releases) == 0, job.err
+    assert verdict.stem in job.out

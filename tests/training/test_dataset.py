@@ -8,7 +8,8 @@ from PIL import Image
 
 from index.collection import read_collection
 from index.space.errors import BadInput
-from index.space.preprocessing import COLLECTION_LIMITS, Preprocessing, decode, to_pixels
+from index.space.picture_limits import COLLECTION_LIMITS
+from index.space.preprocessing import Preprocessing, decode, to_pixels
 from training.dataset import prepare_dataset
 from training.presets import load_preset
 from training.train import train

@@ -41,7 +41,8 @@ if __name__ == "__main__":
     target = Path(sys.argv[1])
     make(target)
     if "--pixels" in sys.argv:
-        from index.space.preprocessing import COLLECTION_LIMITS, Preprocessing, decode, to_pixels
+        from index.space.picture_limits import COLLECTION_LIMITS
+        from index.space.preprocessing import Preprocessing, decode, to_pixels
 
         spec = Preprocessing(height=64, width=48)
         names = ("golden.png", "golden.jpg")
