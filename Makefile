@@ -56,6 +56,8 @@ lock: $(VENV)/installed
 	$(LOCK) --extra serve --extra trace --output-file requirements/serve.txt
 	$(LOCK) --extra serve --extra trace --extra train --extra parquet \
 		--constraint requirements/serve.txt --output-file requirements/job.txt
+	$(LOCK) --extra serve --extra trace --extra train --extra parquet --extra gpu \
+		--constraint requirements/job.txt --output-file requirements/gpu.txt
 	$(LOCK) --extra serve --extra trace --extra train --extra parquet --extra dev \
 		--constraint requirements/job.txt --output-file requirements/dev.txt
 
