@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 DATA   ?= examples/art_institute
 SERVE  ?= 1
 
-.PHONY: demo stop test compose-test check soak fuzz chaos lock clean
+.PHONY: demo stop test compose-test check soak fuzz chaos lock sbom outdated clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py "$(DATA)" $(if $(filter 0,$(SERVE)),--no-serve)
@@ -56,12 +56,36 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml
 # Resolves the requirements again; the files carry hashes and no address of any index.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-emit-index-url --no-emit-find-links --no-config --upgrade pyproject.toml
+REQUIREMENTS ?= requirements
 lock: $(VENV)/installed
-	$(LOCK) --extra serve --extra trace --output-file requirements/serve.txt
+	$(LOCK) --extra serve --extra trace --output-file $(REQUIREMENTS)/serve.txt
 	$(LOCK) --extra serve --extra trace --extra train --extra parquet \
-		--constraint requirements/serve.txt --output-file requirements/job.txt
+		--constraint $(REQUIREMENTS)/serve.txt --output-file $(REQUIREMENTS)/job.txt
+	$(LOCK) --extra serve --extra trace --extra train --extra parquet --extra gpu \
+		--constraint $(REQUIREMENTS)/job.txt --output-file $(REQUIREMENTS)/gpu.txt
 	$(LOCK) --extra serve --extra trace --extra train --extra parquet --extra dev \
-		--constraint requirements/job.txt --output-file requirements/dev.txt
+		--constraint $(REQUIREMENTS)/job.txt --output-file $(REQUIREMENTS)/dev.txt
+
+# What each image brings, and under which licences: docs/sbom and docs/licences.md.
+sbom: $(VENV)/installed
+	$(BIN)/python -m tools.sbom
+
+# What `make lock` would change today (pinned | newest), and which pins have known vulnerabilities.
+# Changes nothing; fails if there is something of either, or if it cannot be said.
+PINS  = grep -hoE '^[a-z0-9.-]+==[^ ]+( ; [^\]+)?'
+NEWER = build/outdated
+outdated: $(VENV)/installed
+	mkdir -p $(NEWER)
+	$(MAKE) --no-print-directory lock REQUIREMENTS=$(NEWER)
+	$(PINS) requirements/dev.txt requirements/gpu.txt | sort -u > $(NEWER)/pinned
+	$(PINS) $(NEWER)/dev.txt $(NEWER)/gpu.txt | sort -u > $(NEWER)/newest
+	@status=0; \
+	diff --side-by-side --suppress-common-lines $(NEWER)/pinned $(NEWER)/newest || status=1; \
+	for file in dev gpu; do \
+		$(BIN)/uv tool run --from 'pip-audit>=2.10' pip-audit --strict --disable-pip \
+			--require-hashes --progress-spinner off --requirement requirements/$$file.txt \
+			|| status=1; \
+	done; exit $$status
 
 clean:
 	rm -rf $(VENV) build *.egg-info
