@@ -105,7 +105,7 @@ def _start(folder: Path) -> subprocess.Popen[bytes]:
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     user = "user root;" if os.getuid() == 0 else ""  # the folder is of who runs the test
-    around = f"daemon off; pid {folder}/pid; {user} events {{}} "
+    around = f"daemon off; pid {folder}/pid; error_log {folder}/errors warn; {user} events {{}} "
     around += f"http {{ access_log off; {temporary} default_type application/octet-stream; "
     (folder / "nginx.conf").write_text(f"{around} include {folder}/artkin.conf; }}")
     assert NGINX is not None
