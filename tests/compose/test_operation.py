@@ -83,7 +83,7 @@ def test_an_evaluation_over_http(project: Project) -> None:
         *("-v", f"{project.name}_releases:/artkin/releases:ro", image("job")),
         *("evaluate", "--model", "models/art-1", "--json"),
     )
-    assert found["result"]["precision"] == json.loads(told)["precision"]
+    assert found["result"] == json.loads(told)
 
 
 def test_a_rebuild_under_load_fails_no_request_and_mixes_no_answer(
@@ -298,8 +298,10 @@ def test_a_takedown_and_a_rollback(another: Another) -> None:
     gone = one.search(PICTURE)["results"][0]["id"]
     assert one.compose("run", "--rm", "job", "remove", gone, "--reason", "rights").returncode == 0
     wait_for(one, lambda: httpx.get(f"{one.url}/v1/items/{gone}", timeout=30).status_code == 404)
-    rebuilt = one.compose("run", "--rm", "rebuild")
-    assert rebuilt.returncode == 0, rebuilt.stdout
+    indexed = ("run", "--rm", "job", "index", "/collection", "--model", "models/art-1")
+    assert one.compose(*indexed, "--exclude", "train/1890s/*").returncode == 0
+    published = one.compose("run", "--rm", "job", "publish", "--force", "to roll it back")
+    assert published.returncode == 0, published.stdout
     wait_for(one, lambda: not one.search(PICTURE)["index_version"].startswith(first))
     assert one.compose("run", "--rm", "job", "rollback").returncode == 0
     wait_for(one, lambda: one.search(PICTURE)["index_version"].startswith(first))

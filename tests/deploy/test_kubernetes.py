@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -116,8 +115,7 @@ def test_variables_are_settings_with_values_that_they_take(monkeypatch) -> None:
     assert read_settings({}).per_minute == 60
 
 
-def test_paths_are_those_of_the_images() -> None:
-    folders = dict(re.findall(r"ARTKIN_(\w+)=(/\S+)", DOCKERFILE))
+def test_service_and_rebuild_have_the_same_paths() -> None:
     env = {one["name"]: one["value"] for one in container(SERVE)["env"]}
     assert env["ARTKIN_ADMIN_KEY_FILE"].startswith("/run/secrets/")
     parser = argparse.ArgumentParser()
@@ -127,10 +125,11 @@ def test_paths_are_those_of_the_images() -> None:
     assert command == "rebuild"
     assert [str(path) for path in options.collection] == ["/collection"]
     assert str(options.model) == env["ARTKIN_MODEL"]
-    assert str(options.releases) == folders["RELEASES"]
-    assert str(options.state) == folders["STATE"]
+    assert str(options.releases) == env["ARTKIN_RELEASES"]
+    assert str(options.state) == env["ARTKIN_STATE"]
     for path in (options.model, options.releases, options.state):
-        assert f"/{path.parts[1]}" in json.loads(re.findall(r"^VOLUME (.+)$", DOCKERFILE, re.M)[0])
+        assert f"/{path.parts[1]}" in mounts(SERVE)
+        assert f"/{path.parts[1]}" in mounts(REBUILD)
 
 
 def test_probes_ask_the_port_that_the_service_listens_on() -> None:
