@@ -16,7 +16,7 @@ RUN python3 -m venv --without-pip /opt/artkin \
         -o -name '*_frontend.so*' ! -name '*tensorflow_frontend*' ! -name '*ir_frontend*' \) -delete \
     && find . -name tests -type d -prune -exec rm -r {} + \
     && rm -r openvino/include \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash .
+    && python3 -m compileall -q -x pygments --invalidation-mode unchecked-hash .
 
 FROM ${BASE} AS job-packages
 # job.txt, or gpu.txt with CUDA's libraries beside TensorFlow
