@@ -13,7 +13,6 @@ import glob
 import hashlib
 import json
 import os
-import secrets
 import shlex
 import signal
 import socket
@@ -110,8 +109,7 @@ def start_service(model: Path, releases: Path) -> int:
     """
     key = DEMO / "admin.key"
     if not key.exists():
-        key.touch(mode=0o600)
-        key.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
+        artkin("key", key)
     command = [sys.executable, "artkin.py", "serve", "--model", model, "--releases", releases]
     command += ["--admin-key-file", key, "--state", DEMO / "state"]
     say(f"\n$ artkin {shlex.join(map(str, command[2:]))}")

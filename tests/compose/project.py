@@ -152,3 +152,19 @@ class Project:
     def remove(self) -> None:
         """Everything, volumes too."""
         self.compose("--profile", "job", "down", "-v", "--remove-orphans", "-t", 2)
+
+
+def change_manifest(folder: str, change: str) -> str:
+    """A shell command that changes a manifest, `d`, and seals it again.
+
+    Args:
+        folder: a Python expression for its path.
+        change: a Python statement.
+    """
+    code = (
+        f"import hashlib,json,os,pathlib;p=pathlib.Path({folder})/'manifest.json';"
+        f"d=json.loads(p.read_text());{change};t=json.dumps(d);p.write_text(t);"
+        "p.with_name('manifest.sha256')"
+        ".write_text(hashlib.sha256(t.encode()).hexdigest()+'  manifest.json\\n')"
+    )
+    return f'python -c "{code}"'

@@ -22,7 +22,7 @@ import pytest
 
 from tests.bad_pictures import accepted, rejected
 from tests.compose.conftest import image
-from tests.compose.project import SAMPLE, Project, docker
+from tests.compose.project import SAMPLE, Project, change_manifest, docker
 from tests.compose.test_start import PICTURE, shell
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
@@ -230,14 +230,7 @@ def test_volumes_that_cannot_be_written(another: Another, tmp_path: Path) -> Non
 
 def test_a_release_of_the_format_before_is_indexed_again(another: Another) -> None:
     one = another("models", "releases")
-    change = (
-        "import json,pathlib,hashlib,os;r=pathlib.Path('/releases');"
-        "p=r/os.readlink(r/'current')/'manifest.json';"
-        "d=json.loads(p.read_text());d['format']-=1;t=json.dumps(d);p.write_text(t);"
-        "p.with_name('manifest.sha256')"
-        ".write_text(hashlib.sha256(t.encode()).hexdigest()+'  manifest.json\\n')"
-    )
-    shell(one, f'python -c "{change}"', "releases")
+    shell(one, change_manifest("'/releases/current'", "d['format']-=1"), "releases")
     old = shell(one, "readlink /releases/current", "releases")
     one.up()
     assert one.admin("GET", "/v1/collection").json()["works"] == 267

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.compose.conftest import image
-from tests.compose.project import ROOT, SAMPLE, Project, compose_command, docker
+from tests.compose.project import ROOT, SAMPLE, Project, change_manifest, compose_command, docker
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose]
 PICTURE = next(iter(sorted(SAMPLE.glob("test/*/*.jpg"))))
@@ -137,13 +137,7 @@ def test_another_collection_than_the_release_s(another: Another, tmp_path: Path)
 
 def test_a_release_of_another_model_is_not_served(another: Another) -> None:
     one = another("models", "releases")
-    change = (
-        "import json,pathlib,hashlib;p=pathlib.Path('/models/art-1/manifest.json');"
-        "d=json.loads(p.read_text());d['version']='2';t=json.dumps(d);p.write_text(t);"
-        "q=p.with_name('manifest.sha256');"
-        "q.write_text(hashlib.sha256(t.encode()).hexdigest()+'  manifest.json\\n')"
-    )
-    shell(one, f'python -c "{change}"', "models")
+    shell(one, change_manifest("'/models/art-1'", "d['version']='2'"), "models")
     assert one.compose("up", "-d").returncode == 0
     for _ in range(100):
         try:

@@ -109,12 +109,7 @@ def test_a_dry_run_counts_as_the_run_does(
     job: Job, painted_collection: Painter, other_model: Path
 ) -> None:
     """What a stopped run has embedded, pictures of another model, a release that has it all."""
-    painted_collection(job.root, each=60, seed=3)
-    works = len(list(job.root.rglob("*.*")))
-    process = start(job)
-    wait_until_some_are_kept(job, process)
-    process.kill()
-    process.communicate()
+    works = kill_in_the_middle(job, painted_collection)
     before = {path: path.read_bytes() for path in job.releases.iterdir()}
     assert job.run("--dry-run") == 0
     assert {path: path.read_bytes() for path in job.releases.iterdir()} == before
@@ -177,13 +172,19 @@ def wait_until_some_are_kept(job: Job, process: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def test_killed_it_goes_on_from_what_was_embedded(job: Job, painted_collection: Painter) -> None:
+def kill_in_the_middle(job: Job, painted_collection: Painter) -> int:
+    """Kill a run that has embedded some works and not all; how many there are."""
     painted_collection(job.root, each=60, seed=3)
     works = len(list(job.root.rglob("*.*")))
     process = start(job)
     wait_until_some_are_kept(job, process)
     process.kill()
     process.communicate()
+    return works
+
+
+def test_killed_it_goes_on_from_what_was_embedded(job: Job, painted_collection: Painter) -> None:
+    works = kill_in_the_middle(job, painted_collection)
     assert job.run() == 0, job.err
     assert "pictures were embedded by a run that was stopped" in job.out
     assert 0 < job.report["embedded"] < works
