@@ -13,8 +13,9 @@ demo: $(VENV)/installed
 stop: $(VENV)/installed
 	$(BIN)/python examples/demo.py --stop
 
+# Two processes, a test's file to one of them: files share their fixtures.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # docker-compose.yml with a real engine; writes benchmarks/results/compose.json.
 compose-test: $(VENV)/installed
