@@ -135,7 +135,7 @@ def read_collection(
     owners = {
         id_: root.name(file)
         for (root, file), (id_, _), row in zip(found.files, ids, joined.rows, strict=True)
-        if row is None or "id" not in row.cells
+        if manifests and (row is None or "id" not in row.cells)
     }
     if problems := [*joined.problems, *id_problems(manifests, owners)]:
         raise BadRows([*problems, *joined.without_file])  # these too: repaired at once

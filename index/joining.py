@@ -74,7 +74,7 @@ def join(
         exclude: patterns of the files that were left out on purpose.
     """
     found = Joined([None] * len(files), [], [])
-    places = _places(files)
+    places = _places(files) if manifests else {}
     owners: dict[int, str] = {}
     for manifest, prefix in manifests:
         found.problems.extend(manifest.problems)

@@ -137,7 +137,8 @@ def test_another_collection_than_the_release_s(another: Another, tmp_path: Path)
 
 def test_a_release_of_another_model_is_not_served(another: Another) -> None:
     one = another("models", "releases")
-    shell(one, change_manifest("'/models/art-1'", "d['version']='2'"), "models")
+    other = "d['model_digest']='0'*64"
+    shell(one, change_manifest("'/releases/current'", other), "releases")
     assert one.compose("up", "-d").returncode == 0
     for _ in range(100):
         try:
