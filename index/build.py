@@ -40,6 +40,7 @@ from index.space.artefact import new_folder
 from index.space.encoder import Encoder
 from index.space.errors import ArtefactError, BadInput
 from index.space.model import Model, load_model
+from index.vectors import Floats
 from index.writing import write_release
 
 # What a work takes in a release besides its vector: its thumbnail and its row of the catalogue.
@@ -165,15 +166,15 @@ class _Job:
         known: Known,
         stages: Stages,
     ) -> None:
-        self._source, self._releases = source, releases
+        self._source, self._model, self._releases = source, model, releases
         self._plan, self._known, self._stages = plan, known, stages
-        self._encoder = Encoder(model, batch=BATCH)
+        self._canaries: Floats | None = None
         self.embedded = 0
 
     @contextmanager
     def room(self, missing: int) -> Iterator[None]:
         """See that there is room on the disk, before and whenever it runs out."""
-        vector = 4 * self._encoder.model.manifest.dimension
+        vector = 4 * self._model.manifest.dimension
         # Vectors are written twice, into a file of their own and then as FAISS reads them.
         needed = len(self._plan) * (_BYTES_A_WORK + 2 * vector)
         needed += missing * (_BYTES_A_WORK + vector)
@@ -188,14 +189,16 @@ class _Job:
 
     def embed(self, missing: int, found: Found) -> None:
         """Embed what is not known; take out of the plan what cannot be used."""
-        self._encoder.check_canaries()
+        # Gone before the release is written: the two together would be the job's most memory.
+        encoder = Encoder(self._model, batch=BATCH)
+        self._canaries = encoder.check_canaries()
         for number in range(_ROUNDS):
             if not missing:
                 break
             is_last = number == _ROUNDS - 1
             works = self._plan.missing()
             with self._stages("embedding"):
-                done = embed(works, missing, self._encoder, self._known, is_last)
+                done = embed(works, missing, encoder, self._known, is_last)
             self.embedded += done.embedded
             self._plan.correct(done.changed)
             for sha256, error in done.unusable.items():
@@ -212,12 +215,13 @@ class _Job:
             )
 
     def write(self, found: Found) -> ReleaseManifest:
-        """Write the release; what it says of itself."""
+        """Write the release, after `embed`; what it says of itself."""
+        assert self._canaries is not None
         id_ = new_release_id(self._releases)
         before = _compare_with_current(self._plan, self._releases)
         with new_folder(self._releases / id_) as folder:
             manifest = write_release(
-                *(folder, id_, self._plan, self._known, self._encoder),
+                *(folder, id_, self._plan, self._known, self._model, self._canaries),
                 *(found, self.embedded, before, self._stages),
             )
         assert manifest.report is not None

@@ -35,7 +35,7 @@ from index.release import (
 from index.report import Report, Stages, exact_copies
 from index.source import Found
 from index.space.artefact import write_manifest
-from index.space.encoder import PRECISION, Encoder
+from index.space.encoder import PRECISION
 from index.space.model import Model
 from index.thumbnails import thumbnail_writer
 from index.vectors import FaissVectors, Floats, write_index
@@ -86,7 +86,8 @@ def write_release(
     id_: str,
     plan: Plan,
     known: Known,
-    encoder: Encoder,
+    model: Model,
+    canaries: Floats,
     found: Found,
     embedded: int,
     before: str | None,
@@ -97,12 +98,12 @@ def write_release(
     Args:
         folder: empty; see `artefact.new_folder`.
         plan: whose pictures are all known, compared with the release `before`.
+        canaries: the vectors of the model's canaries, float32 (canaries, dimension).
         embedded: pictures that were not known before this job.
 
     Raises:
         OSError: the disk is full.
     """
-    model = encoder.model
     shape = len(plan), model.manifest.dimension
     seen = model.seen_works()
     with (
@@ -115,7 +116,7 @@ def write_release(
         counts = _write_differences(folder / DIFFERENCES, plan)
     with closing(Catalogue(folder / CATALOGUE)) as catalogue, stages("asking"):
         written = FaissVectors.load(folder / INDEX, mapped=True)
-        canaries = ask_canaries(encoder.encode(model.canaries()[0]), written, catalogue)
+        asked = ask_canaries(canaries, written, catalogue)
         near = near_copies(written, catalogue, plan.new_rows(), model)
     took = stages.seconds.get("embedding")
     report = Report(
@@ -127,7 +128,7 @@ def write_release(
         seconds=stages.seconds,
         images_a_second=round(embedded / took, 2) if embedded and took else None,
     )
-    manifest = _manifest(id_, model, plan, found, canaries, learnt, report)
+    manifest = _manifest(id_, model, plan, found, asked, learnt, report)
     write_manifest(folder, manifest)
     return manifest
 

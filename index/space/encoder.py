@@ -131,19 +131,24 @@ class Encoder:
             raise ArtefactError(f"{self.model.folder}: the model gave a vector not of unit norm")
         return embeddings
 
-    def check_canaries(self) -> None:
+    def check_canaries(self) -> NDArray[np.float32]:
         """Compare with the vectors that training gave the model's own pictures.
+
+        Returns:
+            float32 (canaries, dimension): the vectors that this machine gives them.
 
         Raises:
             ArtefactError: a cosine below 0.9999: this machine computes another space.
         """
         pixels, expected = self.model.canaries()
-        cosine = float((self.encode(pixels) * expected).sum(axis=1).min())
+        found = self.encode(pixels)
+        cosine = float((found * expected).sum(axis=1).min())
         if cosine < CANARY_COSINE:
             raise ArtefactError(
                 f"{self.model.folder}: a canary picture must embed as in training (cosine >= "
                 f"{CANARY_COSINE}); received {cosine:.5f}. Model or runtime differ from training's"
             )
+        return found
 
     def _run(self, chunk: NDArray[np.uint8]) -> NDArray[np.float32]:
         count = len(chunk)
