@@ -113,7 +113,7 @@ def throughput(model: Model, art: Path, folder: Path) -> dict[str, Any]:
     rates: dict[str, list[float]] = {"job": [], "alone": []}
     for _ in range(ROUNDS):
         begun = time.monotonic()
-        encoder.encode(pixels)
+        encoder.encode(pixels)  # every stream at work
         rates["alone"].append(len(pixels) / (time.monotonic() - begun))
         with (
             _planned(few) as plan,

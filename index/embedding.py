@@ -1,13 +1,14 @@
 """Pictures that are not known yet to vectors and thumbnails, kept as they come.
 
-A few threads read and decode ahead while the model embeds what they have finished; each batch is
-kept before the next is embedded.
+A few threads read and decode ahead, as many as the model has streams embed what they have
+finished, and the caller's keeps it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from index.archive import CHANGED_WHILE_READ
 from index.catalogue import Entry
 from index.collection import Work
 from index.known import Embedded, Known
+from index.parallel import parallel_map
 from index.plan import Described, Planned
 from index.progress import say, track
 from index.reading import Picture, in_order, read_picture
@@ -24,7 +26,7 @@ from index.space.encoder import Encoder
 from index.space.errors import ImageRejected
 from index.thumbnails import make_thumbnail
 
-BATCH = 16
+BATCH = 8
 
 
 class _Prepared(NamedTuple):
@@ -51,7 +53,7 @@ class Done:
 def embed(
     works: Iterable[Planned], total: int, encoder: Encoder, known: Known, is_last: bool = True
 ) -> Done:
-    """Embed pictures with an encoder of batch 16 and keep what comes of it.
+    """Embed pictures with an encoder of batch 8 and keep what comes of it.
 
     Every file that cannot be used is said on a line of its own.
 
@@ -65,33 +67,26 @@ def embed(
     """
     spec = encoder.model.manifest.preprocessing
     done = Done()
-    batch: list[_Prepared] = []
 
     def prepare(work: Planned) -> _Prepared:
         picture, pixels, image = read_picture(work.path, spec)
         return _Prepared(picture, pixels, make_thumbnail(image))
 
-    for work, result in track(in_order(prepare, works), total, "embedding"):
-        if isinstance(result, ImageRejected):
-            if result.slug == CHANGED_WHILE_READ and not is_last:
+    def usable() -> Iterator[_Prepared]:
+        for work, result in track(in_order(prepare, works), total, "embedding"):
+            if isinstance(result, ImageRejected):
+                if result.slug == CHANGED_WHILE_READ and not is_last:
+                    continue
+                done.unusable[work.sha256] = result
+                say(f"skipped {work.name}: {result.slug}: {result}")
                 continue
-            done.unusable[work.sha256] = result
-            say(f"skipped {work.name}: {result.slug}: {result}")
-            continue
-        if result.picture.sha256 != work.sha256:
-            done.changed.append((work.row, result.picture.sha256))
-        batch.append(result)
-        if len(batch) == BATCH:
-            done.embedded += _keep(batch, encoder, known)
-            batch.clear()
-    done.embedded += _keep(batch, encoder, known)
-    return done
+            if result.picture.sha256 != work.sha256:
+                done.changed.append((work.row, result.picture.sha256))
+            yield result
 
-
-def _keep(batch: list[_Prepared], encoder: Encoder, known: Known) -> int:
-    if batch:
+    def embedded(batch: list[_Prepared]) -> list[Embedded]:
         vectors = encoder.encode(np.stack([one.pixels for one in batch]))
-        known.add(
+        return [
             Embedded(
                 one.picture.sha256,
                 vector,
@@ -101,8 +96,17 @@ def _keep(batch: list[_Prepared], encoder: Encoder, known: Known) -> int:
                 one.picture.greyscale,
             )
             for one, vector in zip(batch, vectors, strict=True)
-        )
-    return len(batch)
+        ]
+
+    for some in parallel_map(embedded, _batches(usable()), encoder.streams, encoder.streams):
+        known.add(some)
+        done.embedded += len(some)
+    return done
+
+
+def _batches(prepared: Iterator[_Prepared]) -> Iterator[list[_Prepared]]:
+    while batch := list(islice(prepared, BATCH)):
+        yield batch
 
 
 def entry_of(row: int, work: Work | Described, picture: Picture | Embedded, seen: bool) -> Entry:

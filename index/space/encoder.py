@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
+from index.parallel import parallel_map
 from index.space.cores import cores, quota
 from index.space.errors import ArtefactError, BadInput
 from index.space.model import SAVED_MODEL, Model
@@ -26,6 +27,8 @@ import openvino as ov  # noqa: E402
 
 PRECISION = "f32"
 CANARY_COSINE = 0.9999
+# Of many cores each stream takes several: every stream has memory of its own.
+_MOST_STREAMS = 4
 
 
 def compile_graph(
@@ -41,6 +44,7 @@ def compile_graph(
     options: dict[str, object] = {
         "INFERENCE_PRECISION_HINT": PRECISION,
         "PERFORMANCE_HINT": hint,
+        "PERFORMANCE_HINT_NUM_REQUESTS": _MOST_STREAMS,
         "INFERENCE_NUM_THREADS": threads or (cores() if quota() else 0),
     }
     graph.reshape(list(shape))
@@ -82,8 +86,8 @@ class Encoder:
 
     Args:
         model: a verified model.
-        batch: pictures computed at once. Fixed, so that memory is flat: 1 for the latency of a
-            query, 16 for the throughput of an index.
+        batch: pictures computed together. Fixed, so that memory is flat: 1, by all cores, for the
+            latency of a query; more, several batches at once, for the throughput of an index.
         threads: cores it may take; 0, all of them that a container's limit leaves.
 
     Raises:
@@ -97,10 +101,12 @@ class Encoder:
         self._shape = (spec.height, spec.width, 3)
         try:
             graph = ov.Core().read_model(model.folder / SAVED_MODEL)
-            self._compiled = compile_graph(graph, (batch, *self._shape), "LATENCY", threads)
+            hint = "LATENCY" if batch == 1 else "THROUGHPUT"
+            self._compiled = compile_graph(graph, (batch, *self._shape), hint, threads)
         except RuntimeError as error:
             line = str(error).strip().splitlines()[-1]
             raise ArtefactError(f"{model.folder}: OpenVINO cannot run it: {line}") from error
+        self.streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: list[ov.InferRequest] = []
         self._lock = threading.Lock()
 
@@ -122,10 +128,12 @@ class Encoder:
                 f"pixels must be uint8 (n, {', '.join(map(str, self._shape))}); received "
                 f"{pixels.dtype} {pixels.shape}"
             )
-        embeddings = np.empty((len(pixels), self.model.manifest.dimension), np.float32)
-        for start in range(0, len(pixels), self._batch):
-            chunk = pixels[start : start + self._batch]
-            embeddings[start : start + len(chunk)] = self._run(chunk)
+        chunks = [pixels[at : at + self._batch] for at in range(0, len(pixels), self._batch)]
+        if len(chunks) == 1:  # a query need not wait for a thread to start
+            embeddings = self._run(chunks[0])
+        else:
+            none = np.empty((0, self.model.manifest.dimension), np.float32)
+            embeddings = np.concatenate([none, *parallel_map(self._run, chunks, self.streams)])
         norms = np.linalg.norm(embeddings, axis=1)
         if not (np.abs(norms - 1) < 1e-3).all():  # false for NaN as well
             raise ArtefactError(f"{self.model.folder}: the model gave a vector not of unit norm")

@@ -182,6 +182,14 @@ def test_black_and_white_is_told_from_colour_and_sepia() -> None:
     assert not is_greyscale(sepia.astype(np.uint8))
 
 
+@pytest.mark.parametrize(("coloured", "is_grey"), [(100, True), (101, False)])
+@pytest.mark.parametrize("first", [0, 5000, 9800])
+def test_one_pixel_of_a_hundred_may_have_colour(coloured: int, is_grey: bool, first: int) -> None:
+    pixels = np.full((10_000, 3), 90, np.uint8)
+    pixels[first : first + coloured, 0] = 103
+    assert is_greyscale(pixels.reshape(100, 100, 3)) == is_grey
+
+
 def test_a_file_the_system_refuses_is_rejected_by_name_of_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ImageRejected) as caught:
         read_file(tmp_path / "gone.png")
