@@ -1,6 +1,7 @@
 """`artkin key FILE`: a new key for the service, beside the one that it replaces.
 
 A running service takes both until `--drop-old` (`access.py`), so no caller is shut out meanwhile.
+Of search keys, one a caller, a file may hold a thousand: `--search` adds one and touches no other.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ _MODE = 0o440
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `artkin key`."""
     parser.add_argument("file", type=Path, help="made where it is missing")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
         "--drop-old", action="store_true", help="make none; leave only the newest of the file"
+    )
+    how.add_argument(
+        "--search", action="store_true", help="add a caller's to a file of search keys"
     )
 
 
@@ -34,8 +39,15 @@ def main(options: argparse.Namespace) -> None:
         write_keys(options.file, before[:1])
         say(f"{options.file}: only its newest key is good now")
         return
-    write_keys(options.file, [new_key(), *before[:1]])
+    if len(before) > 1 and not options.search:
+        raise BadInput(
+            f"a key takes the place of one; {options.file} has {len(before)}: end the exchange "
+            "before it with --drop-old, or add to a file of search keys with --search"
+        )
+    write_keys(options.file, [new_key(), *before])
     replaced = ", beside the one before it until --drop-old" if before else ""
+    if options.search:
+        replaced = f" in its first line, before {len(before)} others"
     say(f"{options.file} has a new key{replaced}; read it there")
 
 

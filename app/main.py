@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
-from app.access import Access, Keys
+from app.access import Access
 from app.decoding import Decoder
 from app.examples import add_examples
 from app.following import Follower
 from app.gate import Gate
 from app.jobs import Jobs
+from app.keys import keys_of
 from app.limits import BodyLimit, Envelope
 from app.problems import RESPONSES, add_handlers
 from app.proxied import Below, Rooted
@@ -32,7 +32,6 @@ from app.timed import Timed
 from app.tracing import Traced
 from index.changes import CHANGES
 from index.space.cores import cores
-from index.space.errors import BadInput
 
 
 def create_app(
@@ -48,10 +47,7 @@ def create_app(
         BadInput: keys cannot be used, settings contradict each other, or the state's folder cannot
             be written.
     """
-    admin_keys = _keys(settings.admin_key_file, "admin_key_file", 2)
-    search_keys = _keys(settings.search_key_file, "search_key_file", 1000)
-    metrics_keys = _keys(settings.metrics_key_file, "metrics_key_file", 2)
-    _refuse_contradictions(settings, admin_keys, search_keys, metrics_keys)
+    admin_keys, search_keys, metrics_keys = keys_of(settings)
     app = FastAPI(
         title="artkin",
         version="1",  # of the interface, as in its paths
@@ -87,39 +83,6 @@ def create_app(
     allowed = Access(limited, admin_keys, search_keys, metrics_keys, settings.per_minute, audit)
     guarded = Traced(Timed(allowed))
     return Envelope(Below(guarded, root) if root else guarded)
-
-
-def _refuse_contradictions(
-    settings: Settings, admin: Keys | None, search: Keys | None, metrics: Keys | None
-) -> None:
-    search_file, metrics_file = settings.search_key_file, settings.metrics_key_file
-    for file, keys, whose, others, why in (
-        (search_file, search, "an admin", admin, "whoever may search could do everything"),
-        (metrics_file, metrics, "an admin", admin, "whoever reads metrics could do everything"),
-        (metrics_file, metrics, "a search", search, "whoever may search could read metrics"),
-    ):
-        if keys and others and keys.shares_one_with(others):
-            raise BadInput(
-                f"{file} must not hold {whose} key: {why}; make another with `artkin key FILE`"
-            )
-    collection = settings.collection
-    if collection is None:
-        return
-    if admin is None:
-        raise BadInput(
-            "--collection is for rebuilds, which need the admin key; name it with "
-            "--admin-key-file, or leave --collection out"
-        )
-    for name, folder in (("state", settings.state), ("releases", settings.releases)):
-        if folder.resolve().is_relative_to(collection.resolve()):
-            raise BadInput(
-                f"--{name} must not be inside the collection, or a rebuild would index it; "
-                f"received {folder} in {collection}"
-            )
-
-
-def _keys(path: Path | None, setting: str, most: int) -> Keys | None:
-    return Keys(path, setting, most) if path else None
 
 
 @asynccontextmanager

@@ -1,24 +1,29 @@
 """`artkin setup COLLECTION`: what a first start needs, made where it is missing: keys, a model, a
-release. What is there is left as it is, so it can be run before every start.
+release. What is there is left as it is, so it can be run before every start; and what the service
+would refuse is refused here, once: a container that ends is started again and again, and looks
+alive meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from app.access import Keys
 from app.key import new_key, write_keys
+from app.keys import keys_of
+from app.settings import read_settings
 from index.catalogue import Catalogue
-from index.collection import read_collection
+from index.collection import Collection, read_collection
 from index.progress import say
 from index.release import CATALOGUE, manifest_of
 from index.releases import current_id, current_release
+from index.source import refuse_unreadable
 from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, BadInput
 
@@ -48,6 +53,12 @@ def main(options: argparse.Namespace) -> None:
     for folder, names in ((options.keys, KEYS), (options.monitoring_keys, MONITORING_KEYS)):
         if folder:
             _make_keys(folder, names)
+    keys, monitoring = options.keys, options.monitoring_keys
+    named = {
+        "admin_key_file": keys and keys / KEYS[0],
+        "metrics_key_file": monitoring and monitoring / MONITORING_KEYS[0],
+    }
+    keys_of(read_settings(named))
     if not (options.model / MANIFEST).exists():
         _make_model(options)
     else:
@@ -59,7 +70,6 @@ def _make_keys(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         path = folder / name
         if path.exists():
-            Keys(path, name, most=2)  # refuses what the service would refuse
             continue
         try:
             write_keys(path, [new_key()])
@@ -73,15 +83,30 @@ def _make_keys(folder: Path, names: Sequence[str]) -> None:
 
 def _make_model(options: argparse.Namespace) -> None:
     model = options.model
+    found = read_collection(options.collection)
+    refuse_unreadable(found)
+    folder = options.collection
+    if len({work.label for work in found.works} - {None}) < 2 and options.sample:
+        say(f"{folder} has no classes to learn from: training on the sample collection")
+        folder, found = options.sample, read_collection(options.sample)
     run = options.runs / model.name
-    collection = options.collection
-    classes = {work.label for work in read_collection(collection).works} - {None}
-    if len(classes) < 2 and options.sample:
-        say(f"{collection} has no classes to learn from: training on the sample collection")
-        collection = options.sample
+    _drop_run_of_others(run, found)
     resume = ["--resume"] if (run / "run.json").exists() else []
-    _artkin("train", collection, "--run", run, *resume)
+    _artkin("train", folder, "--run", run, *resume)
     _artkin("export", run, "--to", model)
+
+
+def _drop_run_of_others(run: Path, collection: Collection) -> None:
+    """A first start that was stopped, and another collection since: nobody could go on with it."""
+    from training.dataset import WORKS, check_same  # noqa: PLC0415 - four seconds of TensorFlow
+
+    if not (run / WORKS).exists():
+        return
+    try:
+        check_same(collection, run)
+    except BadInput as error:
+        say(f"{run} is begun anew: {error}")
+        shutil.rmtree(run)
 
 
 def _make_release(options: argparse.Namespace) -> None:

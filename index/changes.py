@@ -16,7 +16,7 @@ import re
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +34,7 @@ TABLE = "changes.sqlite"
 PICTURES = "pictures"
 _ADDED = "added/"  # what the names of added works begin with
 Kind = Literal["added", "removed", "allowed"]
+_REMOVED = ("id", "time", "reason", "sha256")  # what is kept of a removed work
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS changes (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -140,6 +141,33 @@ class Changes:
             raise BadInput(f"only a work that was removed can be allowed again; received {id_!r}")
         return self._replace(id_, "allowed", reason=last.reason)
 
+    def take_over(self, lines: str) -> None:
+        """Remove what was removed elsewhere, but for works of which something is known here.
+
+        Args:
+            lines: of `lines_of_removed`.
+
+        Raises:
+            BadInput: they are none.
+            OSError: the disk is full.
+        """
+        try:
+            found = [json.loads(line) for line in lines.splitlines()]
+            rows = [tuple(one[key] for key in _REMOVED) for one in found]
+        except (ValueError, LookupError, TypeError):
+            rows = [(None,)]
+        if not all(one[0] and all(isinstance(cell, str | None) for cell in one) for one in rows):
+            raise BadInput(
+                f"works taken down must be JSON lines of {', '.join(_REMOVED)}, which are text; "
+                f"received {lines[:80]!r}"
+            )
+        with self._transaction() as table:
+            table.executemany(
+                "INSERT OR IGNORE INTO changes (kind, metadata, id, time, reason, sha256) "
+                "VALUES ('removed', '{}', ?, ?, ?, ?)",
+                rows,
+            )
+
     def since(self, number: int) -> list[Change]:
         """Changes with greater numbers, in their order."""
         with self._lock:
@@ -184,6 +212,15 @@ class Changes:
             self._table.execute("BEGIN IMMEDIATE")
             with self._table:
                 yield self._table
+
+
+def lines_of_removed(changes: Iterable[Change]) -> str:
+    """The works taken down as JSON lines, for another machine."""
+    return "".join(
+        json.dumps({key: getattr(change, key) for key in _REMOVED}, ensure_ascii=False) + "\n"
+        for change in changes
+        if change.kind == "removed"
+    )
 
 
 def is_added(name: str) -> bool:

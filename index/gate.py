@@ -23,6 +23,7 @@ from index.space.ranking import SEED
 GATES = "gates"  # folder beside the releases: a verdict each, by its id
 MARGIN = 0.02
 MOST_FALL = 0.1
+MOST_GONE = 0.5
 LEAST_RECALL = 0.99
 K = 5
 _CANARY_COSINE = 0.9999
@@ -86,7 +87,7 @@ def judge(release: Release, served: Release | None) -> Verdict:
     """
     checks = [_recall(release)]
     if served is not None:
-        checks += [_count(release, served), _canaries(release, served)]
+        checks += [_count(release, served), _gone(release, served), _canaries(release, served)]
     checks.append(_precision(release, served))
     return Verdict(release=release.id, against=served.id if served else None, checks=checks)
 
@@ -99,6 +100,23 @@ def _count(release: Release, served: Release) -> Check:
         before=before,
         after=after,
         passed=after >= (1 - MOST_FALL) * before,
+    )
+
+
+def _gone(release: Release, served: Release) -> Check:
+    """However many works there are: of another collection, none of those before is left."""
+    before, there = served.manifest.works, release.catalogue
+    gone = sum(
+        there.by_id(entry.id) is None and not there.by_sha256(entry.sha256)
+        for entry in served.catalogue.entries()
+    )
+    return Check(
+        name="works gone",
+        rule=f"at most {MOST_GONE:.0%} of the works served are gone, by id and by file",
+        before=before,
+        after=gone,
+        passed=gone <= MOST_GONE * before,
+        note="is it the same collection?" if gone > MOST_GONE * before else "",
     )
 
 

@@ -1,14 +1,17 @@
-"""`artkin pack`: a release, its model and the gate's verdict as one file, for another machine.
+"""`artkin pack`: a release, its model, the gate's verdict and what was taken down as one file, for
+another machine.
 
-artkin pack [ID] --model models/art-1 --releases releases --to art.tar
+artkin pack [ID] --model models/art-1 --releases releases --state state --to art.tar
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import tarfile
 from pathlib import Path
 
+from index.changes import CHANGES, lines_of_removed, read_changes
 from index.gate import GATES, gate_file
 from index.match import check_match, model_for
 from index.progress import say
@@ -19,6 +22,7 @@ from index.space.errors import BadInput
 from index.space.model import load_model
 
 MODELS, RELEASES = "models", "releases"  # folders in the file
+REMOVED = "removed.jsonl"  # in the file: works taken down, one a line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,20 +30,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", nargs="?", help="the release; without it, the published")
     parser.add_argument("--model", type=Path, required=True, help="folder of its model")
     parser.add_argument("--releases", type=Path, default=Path("releases"), help="where they are")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path("state"),
+        help="of the service: what was taken down goes with it (default: state)",
+    )
     parser.add_argument("--to", type=Path, required=True, metavar="FILE", help="to be written")
 
 
 def main(options: argparse.Namespace) -> None:
     """Run `artkin pack`."""
     id_ = choose_release(options.releases, options.id or current_id(options.releases))
-    pack(options.releases / id_, options.model, options.to)
+    pack(options.releases / id_, options.model, options.state, options.to)
     size = options.to.stat().st_size / 1e6
     say(f"packed: release {id_} in {options.to}, {size:.1f} MB; unpack it with: artkin restore")
 
 
-def pack(release_folder: Path, model_folder: Path, target: Path) -> None:
-    """Write a release and its model, both verified, and the gate's verdict, where it was judged, as
-    a tar file. It is not compressed: thumbnails and weights hardly get smaller.
+def pack(release_folder: Path, model_folder: Path, state: Path, target: Path) -> None:
+    """Write a release and its model, both verified, the gate's verdict, where it was judged, and
+    which works were taken down, as a tar file: a rebuild of where it is restored must leave them
+    out, too. It is not compressed: thumbnails and weights hardly get smaller.
 
     Raises:
         BadInput: the file is there already.
@@ -58,6 +69,10 @@ def pack(release_folder: Path, model_folder: Path, target: Path) -> None:
             file.add(release_folder, f"{RELEASES}/{release.id}", filter=_nobodys)
             if (verdict := gate_file(release_folder.parent, release.id)).is_file():
                 file.add(verdict, f"{GATES}/{verdict.name}", filter=_nobodys)
+            removed = lines_of_removed(read_changes(state / CHANGES)).encode()
+            entry = tarfile.TarInfo(REMOVED)
+            entry.size = len(removed)
+            file.addfile(entry, io.BytesIO(removed))
     finally:
         release.close()
 

@@ -10,12 +10,14 @@ import shlex
 import shutil
 import tarfile
 import tempfile
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+from index.changes import CHANGES, Changes
 from index.gate import GATES, gate_file, kept
 from index.history import switch_to
 from index.match import check_match
-from index.pack import MODELS, RELEASES
+from index.pack import MODELS, RELEASES, REMOVED
 from index.progress import say
 from index.release import open_release
 from index.releases import current_id, release_ids, writing
@@ -34,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         default=Path("state"),
-        help="of the service: works removed from it are left out (default: state)",
+        help="of the service: works taken down, here or before it was packed, are left out of "
+        "this release and of all to come (default: state)",
     )
 
 
@@ -50,8 +53,8 @@ def main(options: argparse.Namespace) -> None:
 
 
 def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Path, str]:
-    """Unpack a release and its model, verify both, leave out what was removed since, and publish
-    the release where none is.
+    """Unpack a release and its model, verify both, leave out what was taken down here and there,
+    and publish the release where none is.
 
     Returns:
         The model's folder and the release's id.
@@ -91,13 +94,18 @@ def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Pa
             judged.parent.mkdir(exist_ok=True)
             with new_file(judged) as partial:
                 partial.write_bytes(verdict)
+        file = unpacked / REMOVED  # packs of before have none
+        if file.is_file() and (removed := file.read_text(encoding="utf-8")):
+            with closing(Changes(state / CHANGES)) as changes:
+                changes.take_over(removed)
         there = set(release_ids(releases))
         folder.rename(releases / folder.name)
         sync_folder(releases)
         take_down(releases, state)
-        # Without the works removed since, it has another id.
+        # Without the works removed since, it has another number behind its id.
+        stem = folder.name.split("-")[:2]
         new = [one for one in release_ids(releases) if one not in there]
-        restored = next((one for one in new if one.startswith(folder.name)), None)
+        restored = next((one for one in new if one.split("-")[:2] == stem), None)
         if restored is None:
             raise BadInput(f"all works of {folder.name} were removed; nothing is left to restore")
         if current_id(releases) is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from index.changes import CHANGES, Change, is_added, read_changes
-from index.collection import Work, add_folders, read_collection
+from index.collection import Collection, Work, add_folders, read_collection
 from index.plan import Plan
 from index.progress import add_progress, say, track
 from index.reading import BadFile, in_order, read_digest
@@ -114,12 +114,7 @@ def read_source(source: Source, plan: Plan) -> Found:
     collection = read_collection(source.roots, source.exclude, source.manifest, source.follow_links)
     for warning in collection.warnings:
         say(f"warning: {warning}")
-    if collection.unreadable:
-        raise BadInput(
-            "every folder of the collection must be readable, or its works would be taken for "
-            f"removed; received {shortened(collection.unreadable)}; make them readable, or leave "
-            "them out with --exclude"
-        )
+    refuse_unreadable(collection)
     changes = read_changes(source.state / CHANGES)
     works = _changed(collection.works, changes)
     found = Found(len(works), Counter(collection.left_out))
@@ -134,6 +129,20 @@ def read_source(source: Source, plan: Plan) -> Found:
                 "folder, and nothing was taken for removed; mount its disk and run it again"
             )
     return found
+
+
+def refuse_unreadable(collection: Collection) -> None:
+    """See that nothing of a collection is missing for want of a permission.
+
+    Raises:
+        BadInput: something is.
+    """
+    if collection.unreadable:
+        raise BadInput(
+            "every folder of the collection must be readable, or its works would be taken for "
+            f"removed; received {shortened(collection.unreadable)}; make them readable, or leave "
+            "them out with --exclude"
+        )
 
 
 def refuse_bad_places(source: Source, releases: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -81,15 +82,19 @@ def remove(ids: Collection[str], reason: str | None, releases: Path, state: Path
         for id_ in ids:
             changes.remove(id_, reason, digest_of(id_, releases, state))
             say(f"removed: {id_}; a service with --state {shlex.quote(str(state))} leaves it out")
+    if releases.exists() and os.statvfs(releases).f_flag & os.ST_RDONLY:
+        say(f"{releases} is read-only here: the next rebuild takes it out of the releases there")
+        return
     end = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
             with writing(releases):
-                return take_down(releases, state)
+                take_down(releases, state)
+                return
         except Refused as error:
             if time.monotonic() > end:
                 say(f"the releases on the disk: {error}; a rebuild that runs does it at its end")
-                return None
+                return
         time.sleep(0.2)
 
 

@@ -34,7 +34,7 @@ VALIDATION_SHARE = 0.1
 VALIDATION_WORKS, VALIDATION_SHARE_AT_MOST = 6, 0.25
 TEST_SHARE = 0.15
 _SPLIT_SEED = 0
-_PIXELS, _WORKS = "pixels.u8", "works.json"
+_PIXELS, WORKS = "pixels.u8", "works.json"
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def prepare_dataset(collection: Collection, size: int, folder: Path) -> Dataset:
         ],
         "facts": facts | {"copies": aside, "by_class": _by_class(kept, split)},
     }
-    with new_file(folder / _WORKS) as path:
+    with new_file(folder / WORKS) as path:
         path.write_text(json.dumps(document), encoding="utf-8")
     return load_dataset(folder)
 
@@ -121,8 +121,8 @@ def check_same(collection: Collection, folder: Path) -> None:
         BadInput: files have come, gone, changed their size or their class.
         ArtefactError: the run's own list is damaged.
     """
-    with reading(folder / _WORKS):
-        before = json.loads((folder / _WORKS).read_text(encoding="utf-8"))["files"]
+    with reading(folder / WORKS):
+        before = json.loads((folder / WORKS).read_text(encoding="utf-8"))["files"]
     now = _files(collection)
     classes = {str(label) for _, label in before.values()} ^ {
         str(label) for _, label in now.values()
@@ -151,7 +151,7 @@ def _files(collection: Collection) -> dict[str, list[Any]]:
 
 def remove_dataset(folder: Path) -> None:
     """Take back what `prepare_dataset` has written, and the folder where nothing else is in it."""
-    for name in (_PIXELS, _WORKS):
+    for name in (_PIXELS, WORKS):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
@@ -164,8 +164,8 @@ def load_dataset(folder: Path) -> Dataset:
         ArtefactError: one of its files is missing or damaged.
     """
     rows: dict[str, list[int]] = {"train": [], "validation": [], "test": [], "unused": []}
-    with reading(folder / _WORKS):
-        document = json.loads((folder / _WORKS).read_text(encoding="utf-8"))
+    with reading(folder / WORKS):
+        document = json.loads((folder / WORKS).read_text(encoding="utf-8"))
         works, classes, size = document["works"], document["classes"], document["size"]
         facts = dict(document.get("facts", {}))
         for row, work in enumerate(works):

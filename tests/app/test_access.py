@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import artkin
-from app.access import Keys
 from app.client import Client
+from app.keys import Keys
 from index.space.errors import BadInput
 from tests.app.conftest import Service
 from tests.bad_pictures import encoded, photo

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import artkin
-from app.access import Keys
+from app.keys import Keys
+from app.setup import _drop_run_of_others
+from index.collection import read_collection
 from index.releases import current_id
+from training.dataset import prepare_dataset
 
 SETUP = ["setup", "--releases", "releases", "--state", "state", "--runs", "runs"]
 
@@ -35,12 +40,23 @@ def test_a_key_is_replaced_in_two_steps() -> None:
     owners = {keys.owner(f"Bearer {key}".encode()) for key in (first, second)}
     assert None not in owners
     assert len(owners) == 2
-    assert artkin.main(["key", str(file)]) == 0  # at most two: the service takes no more
-    third, kept = file.read_text().split()
-    assert kept == second
+    assert artkin.main(["key", str(file)]) == 2  # at most two: the service takes no more
+    assert file.read_text().split() == [second, first]
     assert artkin.main(["key", str(file), "--drop-old"]) == 0
-    assert file.read_text().split() == [third]
-    assert keys.owner(f"Bearer {second}".encode()) is None
+    assert file.read_text().split() == [second]
+    assert keys.owner(f"Bearer {first}".encode()) is None
+
+
+def test_a_search_key_is_added_and_shuts_nobody_out(capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path("search.key")
+    callers = ["of-alice-0123456789", "of-bob-0123456789", "of-carol-0123456789"]
+    file.write_text("\n".join(callers))
+    assert artkin.main(["key", str(file)]) == 2
+    assert "has 3: end the exchange" in capsys.readouterr().err
+    assert artkin.main(["key", str(file), "--search"]) == 0
+    new, *others = file.read_text().split()
+    assert others == callers
+    assert len(new) == 43
 
 
 def test_keys_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,6 +117,52 @@ def test_a_key_that_the_service_would_refuse_is_refused_here(
     assert artkin.main(command) == 2
     assert "at least 16 bytes" in capfd.readouterr().err
     assert not Path("releases").exists()
+
+
+def test_a_setting_that_the_service_would_refuse_is_refused_here(
+    collection: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in (("PER_MINUTE", "many"), ("SEARCH_KEY_FILE", "none.key")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"ARTKIN_{name}", value)
+            assert artkin.main([*SETUP, str(collection), "--model", str(tiny_model)]) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"ARTKIN_{name}" in line
+        assert value in line
+    assert not Path("releases").exists()
+
+
+def test_nothing_is_learnt_of_a_collection_that_is_readable_in_part(
+    collection: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The operating system's answer stands in for a permission, which root does not need."""
+    scandir = os.scandir
+
+    def listed(path: str) -> Iterator[os.DirEntry[str]]:
+        if path.endswith("/cubism/"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert artkin.main([*SETUP, str(collection), "--model", "models/art-1"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "every folder of the collection must be readable" in line
+    assert not Path("runs").exists()
+
+
+def test_a_stopped_run_of_other_pictures_is_begun_anew(collection: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "art-1"
+    run.mkdir(parents=True)
+    found = read_collection(collection)
+    prepare_dataset(found, 32, run)
+    _drop_run_of_others(run, found)
+    assert run.is_dir()
+    next(collection.rglob("*.png")).unlink()
+    _drop_run_of_others(run, read_collection(collection))
+    assert not run.exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

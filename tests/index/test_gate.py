@@ -27,9 +27,10 @@ def release(tmp_path: Path, tiny_model: Path):
     """A factory of opened releases of given vectors."""
     opened: list[Release] = []
 
-    def make(vectors: np.ndarray) -> Release:
+    def make(vectors: np.ndarray, files: str = "0") -> Release:
         folder = tmp_path / str(len(opened))
-        id_ = write_synthetic(folder, tiny_model, len(vectors), CLASSES, vectors)
+        digests = {"sha256": lambda row: f"{files}{row:063x}"}
+        id_ = write_synthetic(folder, tiny_model, len(vectors), CLASSES, vectors, **digests)
         opened.append(open_release(folder / id_))
         return opened[-1]
 
@@ -56,7 +57,8 @@ def test_the_same_works_pass_every_check(release) -> None:
     vectors = clustered(40, 0.1)
     verdict = judge(release(vectors), release(vectors))
     assert [(one.name, one.passed) for one in verdict.checks] == [
-        *(("recall", True), ("works", True), ("canaries", True), ("precision_at_5", True)),
+        *(("recall", True), ("works", True), ("works gone", True)),
+        *(("canaries", True), ("precision_at_5", True)),
     ]
 
 
@@ -65,6 +67,26 @@ def test_a_tenth_of_the_works_may_go(release, works: int, passed: bool) -> None:
     vectors = clustered(80, 0.1)
     found = check(release(vectors[:works]), release(vectors[:40]), "works")
     assert (found.before, found.after, found.passed) == (40, works, passed)
+
+
+@pytest.mark.parametrize(("works", "passed"), [(20, True), (19, False)])
+def test_half_of_the_works_may_be_gone(release, works: int, passed: bool) -> None:
+    vectors = clustered(40, 0.1)
+    found = check(release(vectors[:works], "a"), release(vectors, "b"), "works gone")
+    assert (found.before, found.after, found.passed) == (40, 40 - works, passed)
+
+
+def test_works_of_other_ids_are_there_by_their_files(release, monkeypatch) -> None:
+    vectors = clustered(40, 0.1)
+    served, renamed, others = (
+        *(release(vectors, "a"), release(vectors, "a")),
+        release(vectors, "b"),
+    )
+    for one in (renamed, others):
+        monkeypatch.setattr(one.catalogue, "by_id", lambda _: None)
+    assert check(renamed, served, "works gone").after == 0
+    found = check(others, served, "works gone")
+    assert (found.after, found.passed, found.note) == (40, False, "is it the same collection?")
 
 
 def test_worse_neighbours_are_refused_with_both_numbers(release) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import artkin
+from index.catalogue import Catalogue
+from index.changes import CHANGES, Changes, read_changes
 from index.gate import kept
-from index.release import open_release
+from index.release import CATALOGUE, open_release
 from index.releases import current_id, current_release
 from index.space.artefact import MANIFEST
 from index.space.model import load_model
@@ -70,6 +73,37 @@ def test_restored_on_an_empty_machine_it_answers_the_same(
     assert run(capsys, "restore", packed, *place)[0] == 0
 
 
+def test_what_was_taken_down_stays_down_where_it_is_restored(
+    collection: Path, tiny_model: Path, tmp_path: Path, capsys
+) -> None:
+    def places(name: str) -> tuple[object, ...]:
+        return "--releases", tmp_path / name / "releases", "--state", tmp_path / name / "state"
+
+    old, new = places("old"), places("new")
+    run(capsys, "rebuild", collection, "--model", tiny_model, *old)
+    with closing(Catalogue(current_release(old[1]) / CATALOGUE)) as catalogue:
+        gone, other = [entry.id for entry in catalogue.entries()][:2]
+    assert run(capsys, "remove", gone, "--reason", "by wish", *old)[0] == 0
+    packed = tmp_path / "art.tar"
+    assert run(capsys, "pack", "--model", tiny_model, *old, "--to", packed)[0] == 0
+    # Of a work taken down here as well, what is known here counts.
+    with closing(Changes(tmp_path / "new" / "state" / CHANGES)) as changes:
+        changes.remove(other, "before")
+    models = ("--models", tmp_path / "new" / "models")
+    assert run(capsys, "restore", packed, *models, *new)[0] == 0
+    assert run(capsys, "rebuild", collection, "--model", tiny_model, *new)[0] == 0
+    with closing(Catalogue(current_release(new[1]) / CATALOGUE)) as catalogue:
+        assert catalogue.by_id(gone) is None
+        assert catalogue.by_id(other) is None
+    before, after = (
+        {change.id: (change.kind, change.time, change.reason, change.sha256)
+         for change in read_changes(Path(str(place[3])) / CHANGES)}
+        for place in (old, new)
+    )  # fmt: skip
+    assert after[gone] == before[gone]
+    assert after[other][2] == "before"
+
+
 def test_what_cannot_be_restored_is_said_and_nothing_is_kept(
     packed: Path, tmp_path: Path, capsys
 ) -> None:
@@ -90,7 +124,12 @@ def test_what_cannot_be_restored_is_said_and_nothing_is_kept(
     with tarfile.open(tmp_path / "verdict.tar", "a") as file:
         name = next(name for name in file.getnames() if name.startswith("gates/"))
         file.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
-    names = ("verdict", "flipped", "cut", "text", "outside", "link", "empty", "none")
+    names = ("removed", "verdict", "flipped", "cut", "text", "outside", "link", "empty", "none")
+    shutil.copy(packed, tmp_path / "removed.tar")
+    with tarfile.open(tmp_path / "removed.tar", "a") as file:
+        line = tarfile.TarInfo("removed.jsonl")
+        line.size = 11
+        file.addfile(line, io.BytesIO(b'{"id": [1]}'))
     for name in names:
         place = ("--models", tmp_path / "models", "--releases", tmp_path / "releases")
         code, _, err = run(capsys, "restore", tmp_path / f"{name}.tar", *place)
