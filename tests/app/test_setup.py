@@ -156,12 +156,13 @@ def test_nothing_is_learnt_of_a_collection_that_is_readable_in_part(
 def test_a_stopped_run_of_other_pictures_is_begun_anew(collection: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "art-1"
     run.mkdir(parents=True)
-    found = read_collection(collection)
+    art = Path(shutil.copytree(collection, tmp_path / "art"))
+    found = read_collection(art)
     prepare_dataset(found, 32, run)
     _drop_run_of_others(run, found)
     assert run.is_dir()
-    next(collection.rglob("*.png")).unlink()
-    _drop_run_of_others(run, read_collection(collection))
+    next(art.rglob("*.png")).unlink()
+    _drop_run_of_others(run, read_collection(art))
     assert not run.exists()
 
 

@@ -281,6 +281,10 @@ def test_a_backup_is_restored_on_an_empty_machine(another: Another, tmp_path: Pa
     empty.up()
     assert empty.search(PICTURE, k=20)["results"] == before["results"]
     assert httpx.get(f"{empty.url}/v1/items/{gone}", timeout=30).status_code == 404
+    rebuilt = empty.compose("run", "--rm", "rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stdout
+    assert "266 works" in rebuilt.stdout
+    assert httpx.get(f"{empty.url}/v1/items/{gone}", timeout=30).status_code == 404
     assert "$ artkin train" not in empty.logs("setup")
 
 
@@ -299,3 +303,12 @@ def test_a_takedown_and_a_rollback(another: Another) -> None:
     assert one.compose("run", "--rm", "job", "rollback").returncode == 0
     wait_for(one, lambda: one.search(PICTURE)["index_version"].startswith(first))
     assert httpx.get(f"{one.url}/v1/items/{gone}", timeout=30).status_code == 404
+    # Over HTTP the releases are out of reach: the job says so and is no fault.
+    other = one.search(PICTURE)["results"][0]["id"]
+    assert one.admin("DELETE", f"/v1/admin/items/{other}").status_code == 200
+    assert httpx.get(f"{one.url}/v1/items/{other}", timeout=30).status_code == 404
+    wait_for(one, lambda: one.admin("GET", "/v1/admin/jobs").json()["jobs"][0]["status"] == "done")
+    assert "read-only" in one.admin("GET", "/v1/admin/jobs").text
+    rebuilt = one.compose("run", "--rm", "rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stdout
+    assert "without the removed works" in rebuilt.stdout

@@ -176,9 +176,21 @@ def test_a_secret_that_cannot_be_used(another: Another, fault: str) -> None:
     if fault != "missing":  # a missing one is made again
         code, line = refused(one)
         assert code == 2
-        assert "admin.key must" in line
+        assert "admin_key_file must" in line
+        assert "/run/secrets/admin.key" in line
     else:
         one.up()
+
+
+def test_a_setting_that_cannot_be_used_starts_nothing(another: Another) -> None:
+    """And no container that is started again and again."""
+    one = another("models", "releases", "secrets")
+    missing = "/run/secrets/search.key"
+    for name, value in (("PER_MINUTE", "many"), ("SEARCH_KEY_FILE", missing)):
+        code, line = refused(one, **{f"ARTKIN_{name}": value})
+        assert code == 2
+        assert f"ARTKIN_{name}" in line
+        assert value in line
 
 
 def test_a_taken_port_is_one_line(another: Another) -> None:
