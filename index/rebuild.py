@@ -19,7 +19,7 @@ from index.history import history
 from index.outcome import Outcome
 from index.progress import progress_as, say
 from index.publish import publish, say_published
-from index.rebuilt import on_record
+from index.rebuilt import note_failed, on_record
 from index.release import manifest_of
 from index.releases import current_id, is_held, release_ids, remove_release, writing
 from index.source import Source, add_source_arguments, refuse_bad_places, source_of
@@ -56,7 +56,12 @@ def main(options: argparse.Namespace) -> None:
             raise BadInput(f"{name} must be 0 or more; received {value}")
     with progress_as(options.progress):
         refuse_bad_places(source, options.releases)
-        model = load_model(options.model)
+        try:
+            model = load_model(options.model)
+        except ArtefactError as error:
+            if not options.dry_run:
+                note_failed(options.releases, error)
+            raise
         if options.dry_run:
             outcome = look(source, model, options.releases)
             if outcome.is_new or outcome.release != current_id(options.releases):

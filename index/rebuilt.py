@@ -55,6 +55,12 @@ def on_record(releases: Path) -> Iterator[None]:
     _write(releases, None)
 
 
+def note_failed(releases: Path, error: Exception) -> None:
+    """Put on record that a rebuild could not even begin; not in a folder that is not there."""
+    if releases.is_dir():
+        _write(releases, str(error))
+
+
 def _write(releases: Path, error: str | None) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     before = last_rebuilt(releases)

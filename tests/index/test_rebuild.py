@@ -380,6 +380,9 @@ def test_what_came_of_the_last_rebuild_is_on_record(job: Job) -> None:
     assert last.succeeded.year == 2020
     assert last.ended >= first.ended
     assert "at most 10% fewer works" in last.error
+    places = ("--releases", job.releases, "--state", job.state)
+    assert job.artkin("rebuild", job.root, "--model", "nosuch", *places) == 2
+    assert "nosuch" in last_rebuilt(job.releases).error
     before = record.read_bytes()
     with writing(job.releases):
         assert job.run() == 3  # another one is at work: this was no rebuild
