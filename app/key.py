@@ -45,10 +45,11 @@ def main(options: argparse.Namespace) -> None:
             "before it with --drop-old, or add to a file of search keys with --search"
         )
     write_keys(options.file, [new_key(), *before])
-    replaced = ", beside the one before it until --drop-old" if before else ""
-    if options.search:
-        replaced = f" in its first line, before {len(before)} others"
-    say(f"{options.file} has a new key{replaced}; read it there")
+    where = ""
+    if before:
+        others = ", beside the one before it until --drop-old"
+        where = " in its first line, before those of others" if options.search else others
+    say(f"{options.file} has a new key{where}; read it there")
 
 
 def new_key() -> str:
