@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,17 +33,19 @@ needs_chromium = [
 
 
 @contextmanager
-def start_chromium(folder: Path) -> Iterator[Any]:
-    """A driver; what Chromium leaves in its TMPDIR stays in `folder`."""
+def start_chromium() -> Iterator[Any]:
+    """A driver; what Chromium leaves in its TMPDIR is gone when the block ends."""
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for flag in FLAGS:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(
-        shutil.which("chromedriver"), env={**os.environ, "TMPDIR": str(folder)}
-    )
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
+    # Not a test's own folder: a socket's path has at most 108 characters.
+    with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as folder:
+        service = webdriver.ChromeService(
+            shutil.which("chromedriver"), env={**os.environ, "TMPDIR": folder}
+        )
+        driver = webdriver.Chrome(options=options, service=service)
+        yield driver
+        driver.quit()

@@ -51,8 +51,8 @@ window.fetch = async (url, options) => {
 
 
 @pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with start_chromium(tmp_path_factory.mktemp("chromium")) as driver:
+def chromium() -> Iterator[Any]:
+    with start_chromium() as driver:
         yield driver
 
 

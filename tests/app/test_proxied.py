@@ -147,13 +147,11 @@ def test_the_client_asks_below_a_path(below: Service, a_photo: bytes) -> None:
 class TestPage:
     pytestmark = needs_chromium
 
-    def test_shows_works_and_their_pictures(
-        self, below: Service, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
+    def test_shows_works_and_their_pictures(self, below: Service) -> None:
         work = below.get("/v1/items?limit=1").json()["results"][0]["id"]
         loaded = "return document.querySelectorAll('#wall img').length && [...document."
         loaded += "querySelectorAll('#wall img')].every((i) => i.complete && i.naturalWidth)"
-        with start_chromium(tmp_path_factory.mktemp("chromium")) as driver:
+        with start_chromium() as driver:
             from selenium.webdriver.support.ui import WebDriverWait
 
             driver.get(f"{below.url}/art/#like={work}")

@@ -137,7 +137,7 @@ class TestPage:
         picture.write_bytes(a_photo)
         shown = "return [...document.querySelectorAll('#wall img')].filter("
         shown += "(image) => image.complete && image.naturalWidth).length === 5"
-        with start_chromium(tmp_path) as driver:
+        with start_chromium() as driver:
             from selenium.webdriver.support.ui import WebDriverWait
 
             wait = WebDriverWait(driver, 20)

@@ -255,13 +255,12 @@ class TestInABrowser:
         self,
         two_models: tuple[Path, str, str],
         tmp_path: Path,
-        tmp_path_factory: pytest.TempPathFactory,
     ) -> None:
         releases, old, new = two_models
         page = tmp_path / "compare.html"
         arguments = ["compare", old, new, "--releases", str(releases), "--to", str(page)]
         assert artkin.main(arguments) == 0
-        with start_chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        with start_chromium() as browser:
             browser.get(page.as_uri())
             for width in (1280, 390):
                 browser.set_window_size(width, 900)
