@@ -1,6 +1,6 @@
 """`artkin key FILE`: a new key for the service, beside the one that it replaces.
 
-A running service takes both until `--drop-old` (`access.py`), so no caller is shut out meanwhile.
+A running service takes both until `--drop-old` (`keys.py`), so no caller is shut out meanwhile.
 Of search keys, one a caller, a file may hold a thousand: `--search` adds one and touches no other.
 """
 

@@ -141,26 +141,13 @@ class Changes:
             raise BadInput(f"only a work that was removed can be allowed again; received {id_!r}")
         return self._replace(id_, "allowed", reason=last.reason)
 
-    def take_over(self, lines: str) -> None:
+    def take_over(self, removed: Iterable[Change]) -> None:
         """Remove what was removed elsewhere, but for works of which something is known here.
 
-        Args:
-            lines: of `lines_of_removed`.
-
         Raises:
-            BadInput: they are none.
             OSError: the disk is full.
         """
-        try:
-            found = [json.loads(line) for line in lines.splitlines()]
-            rows = [tuple(one[key] for key in _REMOVED) for one in found]
-        except (ValueError, LookupError, TypeError):
-            rows = [(None,)]
-        if not all(one[0] and all(isinstance(cell, str | None) for cell in one) for one in rows):
-            raise BadInput(
-                f"works taken down must be JSON lines of {', '.join(_REMOVED)}, which are text; "
-                f"received {lines[:80]!r}"
-            )
+        rows = [tuple(getattr(change, key) for key in _REMOVED) for change in removed]
         with self._transaction() as table:
             table.executemany(
                 "INSERT OR IGNORE INTO changes (kind, metadata, id, time, reason, sha256) "
@@ -221,6 +208,26 @@ def lines_of_removed(changes: Iterable[Change]) -> str:
         for change in changes
         if change.kind == "removed"
     )
+
+
+def read_removed(lines: str) -> list[Change]:
+    """The works of `lines_of_removed`.
+
+    Raises:
+        BadInput: it is not what that wrote.
+    """
+    try:
+        found = [json.loads(line) for line in lines.splitlines()]
+        rows = [{key: one[key] for key in _REMOVED} for one in found]
+    except (ValueError, LookupError, TypeError):
+        rows = [{"id": None}]
+    if not all(row["id"] and all(isinstance(cell, str | None) for cell in row.values())
+               for row in rows):  # fmt: skip
+        raise BadInput(
+            f"works taken down must be JSON lines of {', '.join(_REMOVED)}, which are text; "
+            f"received {lines[:80]!r}"
+        )
+    return [Change(0, kind="removed", **row) for row in rows]
 
 
 def is_added(name: str) -> bool:

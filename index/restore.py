@@ -13,7 +13,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
-from index.changes import CHANGES, Changes
+from index.changes import CHANGES, Changes, read_removed
 from index.gate import GATES, gate_file, kept
 from index.history import switch_to
 from index.match import check_match
@@ -83,6 +83,8 @@ def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Pa
                 "or restore elsewhere with --releases"
             )
         verdict = _verdict(unpacked, folder.name, packed)
+        file = unpacked / REMOVED  # packs of before have none
+        removed = read_removed(file.read_text("utf-8", "replace")) if file.is_file() else []
         target = models / model.version
         if target.exists():
             _refuse_another(target, model.digest)
@@ -94,8 +96,7 @@ def restore(packed: Path, models: Path, releases: Path, state: Path) -> tuple[Pa
             judged.parent.mkdir(exist_ok=True)
             with new_file(judged) as partial:
                 partial.write_bytes(verdict)
-        file = unpacked / REMOVED  # packs of before have none
-        if file.is_file() and (removed := file.read_text(encoding="utf-8")):
+        if removed:
             with closing(Changes(state / CHANGES)) as changes:
                 changes.take_over(removed)
         there = set(release_ids(releases))

@@ -125,8 +125,10 @@ def test_what_cannot_be_restored_is_said_and_nothing_is_kept(
         name = next(name for name in file.getnames() if name.startswith("gates/"))
         file.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
     names = ("removed", "verdict", "flipped", "cut", "text", "outside", "link", "empty", "none")
-    shutil.copy(packed, tmp_path / "removed.tar")
-    with tarfile.open(tmp_path / "removed.tar", "a") as file:
+    with tarfile.open(packed) as whole, tarfile.open(tmp_path / "removed.tar", "w") as file:
+        for member in whole:
+            if member.name != "removed.jsonl":
+                file.addfile(member, whole.extractfile(member))
         line = tarfile.TarInfo("removed.jsonl")
         line.size = 11
         file.addfile(line, io.BytesIO(b'{"id": [1]}'))
@@ -136,6 +138,7 @@ def test_what_cannot_be_restored_is_said_and_nothing_is_kept(
         assert code == 2, name
         assert err.startswith("artkin restore: error: "), name
         assert err.count("\n") == 1, name
+        assert ("works taken down must be JSON lines" in err) == (name == "removed")
         assert not (tmp_path / "models").exists(), name
         assert [path.name for path in (tmp_path / "releases").iterdir()] == [".lock"], name
     assert not (tmp_path / "outside").exists()
