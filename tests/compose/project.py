@@ -55,11 +55,12 @@ class Project:
 
     Args:
         name: of the project; its volumes are `<name>_<volume>`.
+        checkout: whose compose file it is.
         variables: those of .env.example.
     """
 
-    def __init__(self, name: str, **variables: object) -> None:
-        self.name = name
+    def __init__(self, name: str, checkout: Path = ROOT, **variables: object) -> None:
+        self.name, self.checkout = name, checkout
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.variables = {"ARTKIN_PORT": self.port, **variables}
@@ -69,7 +70,7 @@ class Project:
         given = {**self.variables, **variables}
         return subprocess.run(
             [*compose_command(), "-p", self.name, *map(str, words)],
-            cwd=ROOT,
+            cwd=self.checkout,
             env={**os.environ, **{name: str(value) for name, value in given.items()}},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 import tomllib
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.compose.conftest import image
-from tests.compose.project import ROOT, Project, compose_command, docker
+from tests.compose.project import ROOT, Project, docker
 
 pytestmark = [pytest.mark.slow, pytest.mark.compose, pytest.mark.usefixtures("images")]
 BASE = "python:3.11-slim-bookworm"
@@ -86,15 +85,8 @@ def test_a_change_of_code_installs_nothing_again(
     changed.write_text(changed.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
     begun = time.monotonic()
     # By compose, as before: its builder may not take the layers of `docker build`.
-    built = subprocess.run(
-        [*compose_command(), "--profile", "job", "build", name],
-        cwd=copy,
-        env={**os.environ, "ARTKIN_VERSION": "test-change"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    changed_project = Project("artkin-test-change", copy, ARTKIN_VERSION="test-change")
+    built = changed_project.compose("--profile", "job", "build", name)
     assert built.returncode == 0, built.stdout
     record(**{f"{name}_rebuilt_after_a_change_seconds": round(time.monotonic() - begun, 1)})
     try:
