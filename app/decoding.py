@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import resource
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as TooSlow
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,11 +20,11 @@ from numpy.typing import NDArray
 from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
+from app.decoder_process import limit, pixels_of
 from app.options import Box
 from app.problems import Problem, unavailable
 from index.space.errors import ImageRejected
-from index.space.picture_limits import UPLOAD_LIMITS
-from index.space.preprocessing import Preprocessing, crop, decode, to_pixels
+from index.space.preprocessing import Preprocessing
 
 # The slowest pictures within the limits take 0.8 s on a busy core; the largest, 25 megapixels with
 # 16 bits or with transparency, need between 0.64 and 0.77 GB of addresses.
@@ -83,7 +81,7 @@ class Decoder:
         self, pool: ProcessPool, picture: bytes, spec: Preprocessing, box: Box | None
     ) -> NDArray[np.uint8]:
         try:
-            task = pool.schedule(_pixels, [picture, spec, box], timeout=SECONDS)
+            task = pool.schedule(pixels_of, [picture, spec, box], timeout=SECONDS)
             found: NDArray[np.uint8] = self._result(task)
         except TooSlow as error:
             reason = f"a picture must be decoded within {SECONDS:g} s; this one was not"
@@ -117,7 +115,7 @@ class Decoder:
         Image.linear_gradient("L").save(file, "PNG")
         spec = Preprocessing(height=32, width=32)
         for _ in range(self._processes):
-            self._pool.schedule(_pixels, [file.getvalue(), spec, None])
+            self._pool.schedule(pixels_of, [file.getvalue(), spec, None])
 
     def stop(self) -> None:
         """End the processes."""
@@ -132,21 +130,7 @@ def _draining() -> Problem:
 def _pool(processes: int) -> ProcessPool:
     return ProcessPool(
         processes,
-        initializer=_limit,
+        initializer=limit,
         initargs=[MEMORY],
         context=multiprocessing.get_context("spawn"),
     )
-
-
-def _limit(memory: int) -> None:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    # Where the machine's own memory ends first, this process goes and not the service.
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
-    resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
-
-
-def _pixels(picture: bytes, spec: Preprocessing, box: Box | None) -> NDArray[np.uint8]:
-    image = decode(picture, UPLOAD_LIMITS)
-    return to_pixels(crop(image, box) if box else image, spec)

@@ -130,8 +130,8 @@ def _save(embedder: keras.Model, folder: Path) -> None:
     _, height, width, channels = embedder.input.shape
     signature = tf.TensorSpec((None, height, width, channels), tf.uint8, name=INPUT)
 
+    # The endpoint brings its weights with it; `track` would write every one of them twice.
     archive = keras.export.ExportArchive()
-    archive.track(embedder)
     archive.add_endpoint(
         "serving_default",
         lambda pixels: {OUTPUT: embedder(pixels, training=False)},

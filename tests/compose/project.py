@@ -64,6 +64,9 @@ class Project:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.variables = {"ARTKIN_PORT": self.port, **variables}
+        # One for all looks: `httpx.get` reads the machine's certificates each time, which takes
+        # a core from the service that is waited for.
+        self._looks = httpx.Client(base_url=self.url, timeout=2)
 
     def compose(self, *words: object, **variables: object) -> subprocess.CompletedProcess[str]:
         """Run a compose command; `stdout` of what comes back has both streams."""
@@ -105,7 +108,7 @@ class Project:
     def is_ready(self) -> bool:
         """Whether it answers and is ready."""
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return self._looks.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
 

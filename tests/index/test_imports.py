@@ -67,6 +67,11 @@ def test_the_service_does_not_load_libvips() -> None:
     assert "pyvips" not in loaded_by("import app.main, app.serve, app.decoding, app.serving")
 
 
+def test_a_decoding_process_loads_no_web_framework() -> None:
+    # Its start would take three times as long, beside the service's own.
+    assert not loaded_by("import app.decoder_process") & {"fastapi", "openvino", "faiss"}
+
+
 @pytest.mark.parametrize(
     "order",
     [

@@ -11,7 +11,8 @@ from index.space.encoder import Encoder
 from index.space.errors import ArtefactError, BadInput
 from index.space.model import INPUT, OUTPUT, SAVED_MODEL, load_model
 from training.dataset import load_dataset
-from training.export import _check_parity, canary_pixels, export
+from training.export import _check_parity, canary_pixels, export, load_served
+from training.report import REPORT
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,13 @@ def test_the_signature_is_named_and_has_nothing_random(exported):
     assert list(signature.structured_outputs) == [OUTPUT]
     operations = {op.type for op in signature.graph.get_operations()}
     assert not {name for name in operations if "Random" in name}
+
+
+def test_each_weight_is_written_once(exported, run):
+    written = tf.train.list_variables(str(exported / SAVED_MODEL / "variables" / "variables"))
+    served = load_served(run, json.loads((run / REPORT).read_text()))
+    shapes = [shape for name, shape in written if name.endswith("VARIABLE_VALUE")]
+    assert sorted(map(tuple, shapes)) == sorted(tuple(weight.shape) for weight in served.weights)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 32])
