@@ -134,7 +134,10 @@ def _say_os_error(error: OSError) -> str:
     place = f" ({error.filename})" if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"the disk is full{place}; free some space and run the same command again"
-    return f"{error.strerror or error}{place}"
+    why = f"{error.strerror or error}{place}"
+    if error.errno == errno.EACCES:
+        return f"{why}; let user id {os.getuid()} read it, or write where it is written to"
+    return why
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ forgets nothing: a job that was waiting or running is begun again, as all of the
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import signal
 import sqlite3
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE
@@ -26,11 +28,15 @@ from app import metrics
 from app.answers import Job, JobKind, Progress
 from app.problems import Problem
 from index.space.errors import BadInput
+from index.tables import disk_errors
 
+TABLE = "jobs.sqlite"  # in a service's state
 KEPT = 1000  # finished jobs that can still be asked for
 GRACE_SECONDS = 3.0  # between asking a command to stop and killing it
 LONGEST_ERROR = 2000
+_ROOM_SECONDS = 5.0
 _OVER = ("done", "failed", "cancelled")
+_log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -45,6 +51,7 @@ class Jobs:
 
     Raises:
         BadInput: `state` cannot be written.
+        OSError: the disk is full.
     """
 
     def __init__(
@@ -56,7 +63,7 @@ class Jobs:
         stopping: Callable[[], bool],
     ) -> None:
         self._stopping = stopping
-        self._table = _open(state)
+        self._path, self._table = state / TABLE, open_table(state)
         self._collection = collection
         self._model = model
         self._releases = ["--releases", str(releases)]
@@ -90,7 +97,8 @@ class Jobs:
             raise Problem(409, f"{kind}-running", detail, {"Location": where})
         if kind == "rebuild" and self._collection is None:
             detail = (
-                "a rebuild needs the collection's folder; start the service with `--collection DIR`"
+                "a rebuild needs the collection's folder, which this service does not have; run "
+                "`artkin rebuild` beside it, or start it with `--collection DIR`"
             )
             raise Problem(409, "no-collection", detail)
         return self._queue(kind, release)
@@ -168,7 +176,7 @@ class Jobs:
     async def _do(self, job: Job) -> None:
         if self.get(job.kind, job.id).status in _OVER:
             return  # cancelled before it began
-        self._save(job.model_copy(update={"status": "running", "progress": None}))
+        await self._keep(job.model_copy(update={"status": "running", "progress": None}))
         steps = {
             "evaluation": self._evaluate,
             "rebuild": self._rebuild,
@@ -181,7 +189,20 @@ class Jobs:
             outcome = {"status": "failed", "error": str(error)[:LONGEST_ERROR]}
         last = self.get(job.kind, job.id)
         if last.status not in _OVER:
-            self._save(last.model_copy(update={**outcome, "finished": _now()}))
+            await self._keep(last.model_copy(update={**outcome, "finished": _now()}))
+
+    async def _keep(self, job: Job) -> None:
+        """Save a job as soon as there is room for it."""
+        said = ""
+        while True:
+            try:
+                self._save(job)
+                return
+            except OSError as error:
+                if str(error) != said:
+                    _log.error("job %s is %s, to be saved later: %s", job.id, job.status, error)
+                said = str(error)
+                await anyio.sleep(_ROOM_SECONDS)
 
     async def _evaluate(self, job: Job) -> dict[str, Any]:
         asked = ["--release", job.index_version, "--json"]
@@ -247,17 +268,18 @@ class Jobs:
         last = self.get(job.kind, job.id)
         if last.status == "running":
             progress = Progress.model_validate(said)
-            self._save(last.model_copy(update={"progress": progress}))
+            with suppress(OSError):  # no room: the next may find some, and the end is kept
+                self._save(last.model_copy(update={"progress": progress}))
 
     def _save(self, job: Job) -> Job:
-        if job.status in _OVER:
-            metrics.jobs.labels(job.kind, job.status).inc()
-        with self._table:
+        with disk_errors(self._path), self._table:
             self._table.execute(
                 "INSERT INTO jobs (id, kind, status, job) VALUES (?, ?, ?, ?) ON CONFLICT (id) "
                 "DO UPDATE SET status = excluded.status, job = excluded.job",
                 (job.id, job.kind, job.status, job.model_dump_json()),
             )
+        if job.status in _OVER:
+            metrics.jobs.labels(job.kind, job.status).inc()
         self._changed.set()
         self._changed = anyio.Event()
         return job
@@ -267,22 +289,33 @@ class Jobs:
         return [Job.model_validate_json(job) for (job,) in found.fetchall()]
 
     def _forget(self) -> None:
-        with self._table:
+        with disk_errors(self._path), self._table:
             self._table.execute(
                 "DELETE FROM jobs WHERE number <= (SELECT MAX(number) FROM jobs) - ?", (KEPT,)
             )
 
 
-def _open(state: Path) -> sqlite3.Connection:
+def open_table(state: Path) -> sqlite3.Connection:
+    """The table of jobs of a service's state.
+
+    Raises:
+        BadInput: `state` cannot be written.
+        OSError: the disk is full.
+    """
     try:
         state.mkdir(parents=True, exist_ok=True)
-        table = sqlite3.connect(state / "jobs.sqlite", check_same_thread=False)
-        table.execute("PRAGMA journal_mode = WAL")
-        table.execute(
-            "CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, "
-            "id TEXT UNIQUE, kind TEXT, status TEXT, job TEXT)"
-        )
+        with disk_errors(state / TABLE), ExitStack() as failing:
+            table = sqlite3.connect(state / TABLE, check_same_thread=False)
+            failing.callback(table.close)
+            table.execute("PRAGMA journal_mode = WAL")
+            table.execute(
+                "CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, "
+                "id TEXT UNIQUE, kind TEXT, status TEXT, job TEXT)"
+            )
+            failing.pop_all()
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise BadInput(
             f"state (--state or ARTKIN_STATE) must be a folder that can be written; received "
             f"{state}: {error}"

@@ -52,7 +52,7 @@ class Keys:
             stamp = self._stamp()
             if stamp != self._read_at:
                 self._digests, self._read_at = self._read(), stamp
-                _log.info("%s: %d keys are in use now", self._setting, len(self._digests))
+                _log.info("%s: read again, keys in use: %d", self._setting, len(self._digests))
             self._fault = ""
         except BadInput as error:
             if str(error) != self._fault:  # once, not at every call

@@ -5,11 +5,13 @@ ImageRejected       415 unsupported-image, else 422 with the slug it carries
 Problem             whatever it says: the service's own refusals
 RequestValidation   422 invalid-parameter
 HTTPException       404 not-found, 405 method-not-allowed, ... from routing
+OSError             507 disk-full, if the disk is
 anything else       500 internal-error; the trace goes to the log, never into the answer
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -89,6 +91,7 @@ _REFUSALS: dict[int | str, str] = {
     422: "What was given cannot be used",
     429: "Too many calls of one key or address",
     503: "Not ready, or too much at once; see Retry-After",
+    507: "The disk is full",
     "default": "A problem",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -132,6 +135,14 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def on_gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody is there to read it
+
+    @app.exception_handler(OSError)
+    async def on_disk(request: Request, error: OSError) -> Response:
+        if error.errno != errno.ENOSPC:
+            raise error
+        _log.error("the disk is full (%s)", error.filename)
+        detail = "the disk of the service's state is full; make room and ask again"
+        return answer(Problem(507, "disk-full", detail), request.scope)
 
     @app.exception_handler(Exception)
     async def on_fault(request: Request, error: Exception) -> Response:

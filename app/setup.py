@@ -7,6 +7,7 @@ alive meanwhile.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import subprocess
@@ -15,17 +16,21 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from app.jobs import open_table
 from app.key import new_key, write_keys
 from app.keys import keys_of
 from app.settings import read_settings
+from index.archive import decode_file
 from index.catalogue import Catalogue
 from index.collection import Collection, read_collection
+from index.match import check_match, model_for
 from index.progress import say
-from index.release import CATALOGUE, manifest_of
+from index.release import CATALOGUE, manifest_of, open_release
 from index.releases import current_id, current_release
 from index.source import refuse_unreadable
 from index.space.artefact import MANIFEST
-from index.space.errors import ArtefactError, BadInput
+from index.space.errors import ArtefactError, BadInput, ImageRejected, shortened
+from index.space.model import load_model
 
 KEYS = ("admin.key",)
 MONITORING_KEYS = ("metrics.key", "grafana.key")
@@ -59,11 +64,13 @@ def main(options: argparse.Namespace) -> None:
         "metrics_key_file": monitoring and monitoring / MONITORING_KEYS[0],
     }
     keys_of(read_settings(named))
+    open_table(options.state).close()
     if not (options.model / MANIFEST).exists():
         _make_model(options)
     else:
         say(f"the model {options.model} is there")
     _make_release(options)
+    _refuse_another_model(options.model, options.releases)
 
 
 def _make_keys(folder: Path, names: Sequence[str]) -> None:
@@ -83,8 +90,10 @@ def _make_keys(folder: Path, names: Sequence[str]) -> None:
 
 def _make_model(options: argparse.Namespace) -> None:
     model = options.model
+    _refuse_bad_place(model)
     found = read_collection(options.collection)
     refuse_unreadable(found)
+    _refuse_unusable(found)
     folder = options.collection
     if len({work.label for work in found.works} - {None}) < 2 and options.sample:
         say(f"{folder} has no classes to learn from: training on the sample collection")
@@ -94,6 +103,37 @@ def _make_model(options: argparse.Namespace) -> None:
     resume = ["--resume"] if (run / "run.json").exists() else []
     _artkin("train", folder, "--run", run, *resume)
     _artkin("export", run, "--to", model)
+
+
+def _refuse_bad_place(model: Path) -> None:
+    """What `artkin export` would refuse, before minutes of training."""
+    there = next(folder for folder in model.absolute().parents if folder.exists())
+    if "-" not in model.name or not os.access(there, os.W_OK):
+        raise BadInput(
+            "the model (--model or ARTKIN_MODEL) must be called models/NAME-VERSION and its folder "
+            f"be one that can be written; received {model}"
+        )
+
+
+def _refuse_unusable(found: Collection) -> None:
+    """What training, or the index after it, would refuse."""
+    closed = [work.name for work in found.works if not os.access(work.path, os.R_OK)]
+    if closed:
+        raise BadInput(
+            f"user id {os.getuid()} must be allowed to read every picture; received "
+            f"{shortened(closed)}; run `chmod -R o+rX` on the collection"
+        )
+    first = ""
+    for work in found.works:
+        try:
+            decode_file(work.path)
+            return
+        except ImageRejected as error:
+            first = first or f"{work.name}: {error}"
+    raise BadInput(
+        "the collection must have a picture that can be used; received "
+        f"{len(found.works)} that cannot, the first {first}"
+    )
 
 
 def _drop_run_of_others(run: Path, collection: Collection) -> None:
@@ -136,6 +176,14 @@ def _refuse_another_collection(release: Path, collection: Path) -> None:
             f"{collection} has none of its first {len(asked)}: another collection (then keep both "
             "apart, with --releases and --state of its own), or a disk that is not mounted"
         )
+
+
+def _refuse_another_model(given: Path, releases: Path) -> None:
+    release = open_release(current_release(releases))
+    try:
+        check_match(load_model(model_for(given, release.manifest)), release)
+    finally:
+        release.close()
 
 
 def _artkin(*arguments: object) -> None:

@@ -10,6 +10,7 @@ work there are its id, its file's digest, when and why: no picture, no title.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,7 @@ class Changes:
 
     Raises:
         BadInput: the folder cannot be made or written.
+        OSError: the disk is full.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,13 +98,18 @@ class Changes:
         self._lock = threading.Lock()
         try:
             self._pictures.mkdir(parents=True, exist_ok=True)
-            self._table = sqlite3.connect(
-                folder / TABLE, check_same_thread=False, isolation_level=None
-            )
-            # Durable before it is answered: each commit is on the disk.
-            self._table.execute("PRAGMA synchronous = FULL")
-            self._table.execute(_SCHEMA)
+            with disk_errors(folder / TABLE), ExitStack() as failing:
+                self._table = sqlite3.connect(
+                    folder / TABLE, check_same_thread=False, isolation_level=None
+                )
+                failing.callback(self._table.close)
+                # Durable before it is answered: each commit is on the disk.
+                self._table.execute("PRAGMA synchronous = FULL")
+                self._table.execute(_SCHEMA)
+                failing.pop_all()
         except (OSError, sqlite3.Error) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise
             raise BadInput(
                 f"changes must be kept in a folder that can be written; received {folder}: {error}"
             ) from error
@@ -236,13 +243,28 @@ def is_added(name: str) -> bool:
 
 
 def read_changes(folder: Path, number: int = 0) -> list[Change]:
-    """The changes of a folder with greater numbers; none where nothing was ever changed."""
+    """The changes of a folder with greater numbers; none where nothing was ever changed.
+
+    Raises:
+        BadInput: the file is damaged, or its last writer was killed and it cannot be written.
+        OSError: the disk is full.
+    """
     table = folder / TABLE
-    if not table.is_file():
+    if not table.is_file() or not table.stat().st_size:  # its first writer made it and was killed
         return []
-    # Its folder may be mounted read-only, and others may be writing to it.
-    with closing(sqlite3.connect(f"{table.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        return _since(connection, number, folder / PICTURES)
+    try:
+        # Its folder may be mounted read-only, and others may be writing to it.
+        uri = f"{table.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            return _since(connection, number, folder / PICTURES)
+    except sqlite3.OperationalError:  # a writer was killed in the middle: a writer puts it right
+        with closing(Changes(folder)) as changes:
+            return changes.since(number)
+    except sqlite3.DatabaseError as error:
+        raise BadInput(
+            f"{table} must be the table of works added and taken down; received {error}; put one "
+            "from a backup in its place"
+        ) from error
 
 
 def _since(table: sqlite3.Connection, number: int, pictures: Path) -> list[Change]:

@@ -11,6 +11,7 @@ Of several folders, names inside the collection begin with the folder's own.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -165,7 +166,10 @@ def _refuse_empty(roots: Sequence[Root], found: Walk) -> None:
     filled = {id(root) for root, _ in found.files}
     empty = [root.folder for root in roots if id(root) not in filled]
     if empty and found.unreadable:
-        raise BadInput(f"{empty[0]} has no picture that can be read: {shortened(found.unreadable)}")
+        raise BadInput(
+            f"{empty[0]} has no picture that user id {os.getuid()} can read: "
+            f"{shortened(found.unreadable)}"
+        )
     if empty:
         raise BadInput(
             f"{empty[0]} holds no pictures; give the folder that has them in or below it"

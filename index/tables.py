@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from index.space.errors import ArtefactError
+
+_HELPER_BYTES = 64 * 1024  # a write-ahead log's index takes 32 KiB
 
 
 @contextmanager
@@ -34,7 +37,11 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        # Where not even the file's helper fits, SQLite speaks of input and output.
+        is_full = error.sqlite_errorcode == sqlite3.SQLITE_FULL or (
+            error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR
+            and shutil.disk_usage(path.parent).free < _HELPER_BYTES
+        )
         number = errno.ENOSPC if is_full else errno.EIO
         text = os.strerror(number) if is_full else str(error)
         raise OSError(number, text, str(path)) from error

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import artkin
-from index.changes import Changes, read_changes
+from index.changes import TABLE, Changes, read_changes
 from index.publish import publish
 from index.release import open_release
 from index.releases import current_release, release_ids
-from index.space.errors import ArtefactError
+from index.space.errors import ArtefactError, BadInput
 from tests.app.conftest import ADMIN, Service
 from tests.app.test_admin import finished
 from tests.bad_pictures import encoded
@@ -319,3 +323,69 @@ def test_a_takedown_by_the_service_reaches_the_releases_on_the_disk(start, relea
 
     wait_until(over)
     assert not {first, second} & set(found(service, ADDED))
+
+
+def full_disk(service: Service) -> None:
+    answer = add(service)
+    assert answer.status_code == 507, answer.text
+    assert answer.json()["type"] == "/problems/disk-full"
+    answer = delete(service, found(service, ADDED)[0])
+    assert answer.status_code == 507, answer.text
+    answer = service.post("/v1/admin/evaluations", headers=ADMIN)
+    assert answer.status_code == 507, answer.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_changes_nothing_and_room_is_enough(start, tmp_path, capfd) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "artkin-test", str(state)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        service = start()
+        with suppress(OSError), (state / "fill").open("wb", buffering=0) as fill:
+            while fill.write(bytes(4096)):
+                pass
+        full_disk(service)
+        service.stop()
+        service = start()  # a file without a table in it may have been left behind
+        full_disk(service)
+        (state / "fill").unlink()
+        assert add(service).status_code == 201
+        asked = service.post("/v1/admin/evaluations", headers=ADMIN)
+        assert finished(service, asked.headers["Location"])["status"] == "done"
+        assert "Traceback" not in service.log
+        service.stop()
+    finally:
+        subprocess.run(["umount", str(state)], check=True)
+
+
+def test_changes_of_a_writer_that_was_killed_are_read(tmp_path: Path) -> None:
+    """A journal beside the table: only who may write can take back what it began."""
+    folder = tmp_path / "changes"
+    with closing(Changes(folder)) as changes:
+        changes.remove("one", "rights")
+    writer = (
+        "import os, sqlite3, sys\n"
+        "table = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "table.execute('PRAGMA cache_size = 1')\n"
+        "table.execute('BEGIN IMMEDIATE')\n"
+        "table.executemany('INSERT INTO changes (id, kind, metadata, time) VALUES (?, ?, ?, ?)',\n"
+        "    [(str(number), 'removed', '{}', 'x' * 500) for number in range(500)])\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", writer, folder / TABLE], check=True)
+    assert (folder / f"{TABLE}-journal").stat().st_size
+    assert [change.id for change in read_changes(folder)] == ["one"]
+
+
+def test_a_table_that_was_begun_only_has_no_changes(tmp_path: Path) -> None:
+    (tmp_path / TABLE).touch()
+    assert read_changes(tmp_path) == []
+
+
+def test_a_table_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / TABLE).write_bytes(b"not a table" * 1000)
+    with pytest.raises(BadInput, match="put one from a backup in its place"):
+        read_changes(tmp_path)

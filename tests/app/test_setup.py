@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +152,70 @@ def test_nothing_is_learnt_of_a_collection_that_is_readable_in_part(
     (line,) = capfd.readouterr().err.splitlines()
     assert "every folder of the collection must be readable" in line
     assert not Path("runs").exists()
+
+
+def test_pictures_that_nobody_could_use_are_refused_before_training(
+    collection: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = [*SETUP, "art", "--sample", str(collection), "--model", "models/art-1"]
+    Path("art").mkdir()
+    Path("art/broken.jpg").write_bytes(b"hello")
+    assert artkin.main(command) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "received 1 that cannot, the first broken.jpg: " in line
+    Path("art/broken.jpg").unlink()
+    shutil.copy(next(collection.rglob("*.png")), "art/closed.png")
+    # Root may read everything; the system's answer stands in for a permission.
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("closed.png"))
+    assert artkin.main(command) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"user id {os.getuid()} must be allowed to read every picture" in line
+    assert "closed.png" in line
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("model", "may_write"), [("models/art", True), ("art-1", False)])
+def test_a_model_that_could_not_be_written_is_refused_before_training(
+    collection: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    model: str,
+    may_write: bool,
+) -> None:
+    # Root may write everywhere; the system's answer stands in for a read-only disk.
+    monkeypatch.setattr(os, "access", lambda path, mode: may_write)
+    assert artkin.main([*SETUP, str(collection), "--model", model]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert (
+        f"models/NAME-VERSION and its folder be one that can be written; received {model}" in line
+    )
+    assert not Path("runs").exists()
+
+
+def test_a_release_of_another_model_is_refused(
+    collection: Path, tiny_model: Path, other_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert artkin.main([*SETUP, str(collection), "--model", str(tiny_model)]) == 0
+    capfd.readouterr()
+    assert artkin.main([*SETUP, str(collection), "--model", str(other_model)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "was made by another model" in line
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_state_is_refused(
+    collection: Path, tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("state").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "artkin-test", "state"]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        assert artkin.main([*SETUP, str(collection), "--model", str(tiny_model)]) == 2
+    finally:
+        subprocess.run(["umount", "state"], check=True)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "the disk is full (state/jobs.sqlite)" in line
 
 
 def test_a_stopped_run_of_other_pictures_is_begun_anew(collection: Path, tmp_path: Path) -> None:
