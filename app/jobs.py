@@ -174,9 +174,8 @@ class Jobs:
             await self._do(job)
 
     async def _do(self, job: Job) -> None:
-        if self.get(job.kind, job.id).status in _OVER:
+        if not await self._keep(job.model_copy(update={"status": "running", "progress": None})):
             return  # cancelled before it began
-        await self._keep(job.model_copy(update={"status": "running", "progress": None}))
         steps = {
             "evaluation": self._evaluate,
             "rebuild": self._rebuild,
@@ -188,21 +187,25 @@ class Jobs:
         except BadInput as error:
             outcome = {"status": "failed", "error": str(error)[:LONGEST_ERROR]}
         last = self.get(job.kind, job.id)
-        if last.status not in _OVER:
-            await self._keep(last.model_copy(update={**outcome, "finished": _now()}))
+        await self._keep(last.model_copy(update={**outcome, "finished": _now()}))
 
-    async def _keep(self, job: Job) -> None:
-        """Save a job as soon as there is room for it."""
+    async def _keep(self, job: Job) -> bool:
+        """Save a job as soon as there is room for it, unless it is over.
+
+        Returns:
+            Whether it was saved.
+        """
         said = ""
-        while True:
+        while self.get(job.kind, job.id).status not in _OVER:
             try:
                 self._save(job)
-                return
+                return True
             except OSError as error:
                 if str(error) != said:
                     _log.error("job %s is %s, to be saved later: %s", job.id, job.status, error)
                 said = str(error)
                 await anyio.sleep(_ROOM_SECONDS)
+        return False
 
     async def _evaluate(self, job: Job) -> dict[str, Any]:
         asked = ["--release", job.index_version, "--json"]
