@@ -27,7 +27,7 @@ from index.match import check_match, model_for
 from index.progress import say
 from index.release import CATALOGUE, manifest_of, open_release
 from index.releases import current_id, current_release
-from index.source import refuse_unreadable
+from index.source import Source, refuse_unreadable
 from index.space.artefact import MANIFEST
 from index.space.errors import ArtefactError, BadInput, ImageRejected, shortened
 from index.space.model import load_model
@@ -118,10 +118,11 @@ def _refuse_bad_place(model: Path) -> None:
 def _refuse_unusable(found: Collection) -> None:
     """What training, or the index after it, would refuse."""
     closed = [work.name for work in found.works if not os.access(work.path, os.R_OK)]
-    if closed:
+    if 100 * len(closed) > Source.max_bad * len(found.works):
         raise BadInput(
-            f"user id {os.getuid()} must be allowed to read every picture; received "
-            f"{shortened(closed)}; run `chmod -R o+rX` on the collection"
+            f"user id {os.getuid()} must be allowed to read the pictures; received {len(closed)} of "
+            f"{len(found.works)} that it may not: {shortened(closed)}; run `chmod -R o+rX` on the "
+            "collection"
         )
     first = ""
     for work in found.works:

@@ -169,8 +169,8 @@ def test_pictures_that_nobody_could_use_are_refused_before_training(
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("closed.png"))
     assert artkin.main(command) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert f"user id {os.getuid()} must be allowed to read every picture" in line
-    assert "closed.png" in line
+    assert f"user id {os.getuid()} must be allowed to read the pictures" in line
+    assert "received 1 of 1 that it may not: closed.png" in line
     assert not Path("runs").exists()
 
 
