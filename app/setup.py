@@ -120,9 +120,9 @@ def _refuse_unusable(found: Collection) -> None:
     closed = [work.name for work in found.works if not os.access(work.path, os.R_OK)]
     if 100 * len(closed) > Source.max_bad * len(found.works):
         raise BadInput(
-            f"user id {os.getuid()} must be allowed to read the pictures; received {len(closed)} of "
-            f"{len(found.works)} that it may not: {shortened(closed)}; run `chmod -R o+rX` on the "
-            "collection"
+            f"user id {os.getuid()} must be allowed to read the pictures; received {len(closed)} "
+            f"of {len(found.works)} that it may not: {shortened(closed)}; run `chmod -R o+rX` on "
+            "the collection"
         )
     first = ""
     for work in found.works:
