@@ -1,5 +1,5 @@
-"""What a decoding process runs (`decoding.py`): it imports Pillow and no web framework, so that two
-of them start beside the service in a fifth of a second."""
+"""What a decoding process runs (`decoding.py`): it imports Pillow and no web framework, so that it
+starts soon and takes little memory."""
 
 from __future__ import annotations
 

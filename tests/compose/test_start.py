@@ -116,6 +116,7 @@ def test_a_collection_that_is_empty_missing_or_unreadable(another: Another, tmp_
     code, line = refused(one, COLLECTION=closed)
     assert code == 2
     assert "user id 10001 can read" in line
+    assert "ermission denied" in line
     one.compose("down")
     # The engine makes an empty folder where there is none.
     code, line = refused(one, COLLECTION=tmp_path / "not-mounted")
