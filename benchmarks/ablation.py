@@ -20,7 +20,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "5 epochs": {"epochs": 5},
     "30 epochs": {"epochs": 30},
     "mirror image averaged in at inference": {"looks": 2},
+    "lite1": {"backbone": "lite1"},
+    "lite2": {"backbone": "lite2"},
 }
 
 
@@ -166,7 +168,7 @@ def main() -> None:
 class Bench:
     """Cached views of the collection's training part, split for good."""
 
-    def __init__(self, data: Path, folder: Path) -> None:
+    def __init__(self, data: Path, folder: Path, backbone_name: str = RECIPE.backbone) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         done = (folder / "works.json").exists()
         self.dataset: Dataset = (
@@ -180,7 +182,7 @@ class Bench:
         self.validation, self.train = np.split(pool, [len(pool) // 5])
         self.validation.sort()
         self.train.sort()
-        backbone = seeded_backbone(RECIPE)
+        backbone = seeded_backbone(replace(RECIPE, backbone=backbone_name))
         network = build_network(RECIPE, backbone, len(self.dataset.classes))
         last = backbone.output
         outputs = [
@@ -204,7 +206,11 @@ class Bench:
         }
         prefix = keras.Model(backbone.input, keras.layers.Concatenate()(outputs))
         cached = cache_prefix(
-            prefix, self.dataset.pixels, folder / "features.f16", RECIPE.views, np.sort(pool)
+            prefix,
+            self.dataset.pixels,
+            folder / f"{backbone_name}.f16",
+            RECIPE.views,
+            np.sort(pool),
         )
         others = np.searchsorted(np.sort(pool), self.train)
         at = [self.train] + [
@@ -221,7 +227,7 @@ class Bench:
         self.codes = self.dataset.labels[self.train].astype(np.int32)
         self.asking = self._changed(prefix)
         self.base: Floats | None = None
-        self.data, self.prefix = data, prefix
+        self.data, self.folder, self.prefix = data, folder, prefix
         self.work, self.asked_work = self._train_work()
 
     def _changed(self, prefix: keras.Model) -> NDArray[np.float16]:
@@ -268,6 +274,7 @@ class Bench:
         teachers: int = 0,
         shape: Callable[[Image.Image], Image.Image] | None = None,
         varied_by: Vary | None = None,
+        backbone: str | None = None,
         epochs: int = EPOCHS,
         **options: Any,
     ) -> dict[str, Any]:
@@ -278,12 +285,17 @@ class Bench:
             teachers: heads of other seeds whose mean answer is learnt beside the class.
             shape: how pictures are made square; one view.
             varied_by: how the views but the plain one are made.
+            backbone: another, at the same size, with a work part of its own.
             options: of `_head` and `_fit`.
         """
         if shape:
             return self._shaped(shape)
         if varied_by:
             return self._varied(varied_by)
+        if backbone:
+            other = Bench(self.data, self.folder, backbone)
+            other.base = self.base
+            return other.row()
         start = time.process_time()
         chosen = self.columns[columns]
         taught = None

