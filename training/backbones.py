@@ -35,11 +35,11 @@ SIZES = {
     "v2b2": 260,
     "v2b3": 300,
 }
+_Block = tuple[int, int, int, int, int]
 # Lite (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite), width and
 # depth against Lite0's; its (units, kernel, stride of the first unit, expansion, filters) of blocks
 # 1 to 7. B0 without squeeze-and-excitation, ReLU6 for swish; stem, head and the number of units of
 # the first and the last block are not scaled.
-_Block = tuple[int, int, int, int, int]
 _LITE = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 _LITE0_BLOCKS = (
     (1, 3, 1, 1, 16),
