@@ -1,4 +1,4 @@
-"""Losses that `ablation.py` tries for the style head.
+"""The base of `ablation.py`, and the losses that it tries for the style head.
 
 Each takes codes (n,), unit embeddings (n, d) and cosines to the classes (n, classes), and gives
 one number.
@@ -7,6 +7,7 @@ one number.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ import tensorflow as tf
 
 from training.presets import load_preset
 
-RECIPE = load_preset("artkin")
+_PRESET = load_preset("artkin")
+assert _PRESET.work is not None
+BASE = replace(_PRESET, dropout=0.5, views=8, work=replace(_PRESET.work, weight=0.45))
 Loss = Callable[[Any, Any, Any], Any]
 
 
@@ -33,7 +36,7 @@ def arcface(codes: Any, _: Any, cosines: Any, *, margin: float, scale: float) ->
 
 def smoothed(codes: Any, unit: Any, cosines: Any, *, share: float) -> Any:
     """CosFace with label smoothing."""
-    margin = RECIPE.margin
+    margin = BASE.margin
     assert margin is not None
     right = tf.one_hot(codes, cosines.shape[-1])
     wanted = right * (1 - share) + share / cosines.shape[-1]
@@ -72,9 +75,9 @@ def proxy_anchor(codes: Any, _: Any, cosines: Any) -> Any:
 
 
 def base(codes: Any, unit: Any, cosines: Any) -> Any:
-    """The preset's own."""
-    assert RECIPE.margin is not None
-    return cosface(codes, unit, cosines, margin=RECIPE.margin.margin, scale=RECIPE.margin.scale)
+    """The base's own."""
+    assert BASE.margin is not None
+    return cosface(codes, unit, cosines, margin=BASE.margin.margin, scale=BASE.margin.scale)
 
 
 def beside_softmax(codes: Any, unit: Any, cosines: Any, *, loss: Loss) -> Any:
