@@ -6,7 +6,6 @@ forgets nothing: a job that was waiting or running is begun again, as all of the
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import signal
@@ -14,7 +13,7 @@ import sqlite3
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import PIPE
@@ -28,13 +27,18 @@ from app import metrics
 from app.answers import Job, JobKind, Progress
 from app.problems import Problem
 from index.space.errors import BadInput
-from index.tables import disk_errors
+from index.tables import disk_errors, open_writable
 
 TABLE = "jobs.sqlite"  # in a service's state
 KEPT = 1000  # finished jobs that can still be asked for
 GRACE_SECONDS = 3.0  # between asking a command to stop and killing it
 LONGEST_ERROR = 2000
 _ROOM_SECONDS = 5.0
+_STATEMENTS = (
+    "PRAGMA journal_mode = WAL",
+    "CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, "
+    "id TEXT UNIQUE, kind TEXT, status TEXT, job TEXT)",
+)
 _OVER = ("done", "failed", "cancelled")
 _log = logging.getLogger(__name__)
 
@@ -63,7 +67,7 @@ class Jobs:
         stopping: Callable[[], bool],
     ) -> None:
         self._stopping = stopping
-        self._path, self._table = state / TABLE, open_table(state)
+        self._path, self._table = state / TABLE, open_jobs(state)
         self._collection = collection
         self._model = model
         self._releases = ["--releases", str(releases)]
@@ -275,7 +279,7 @@ class Jobs:
                 self._save(last.model_copy(update={"progress": progress}))
 
     def _save(self, job: Job) -> Job:
-        with disk_errors(self._path), self._table:
+        with disk_errors(self._path):
             self._table.execute(
                 "INSERT INTO jobs (id, kind, status, job) VALUES (?, ?, ?, ?) ON CONFLICT (id) "
                 "DO UPDATE SET status = excluded.status, job = excluded.job",
@@ -292,38 +296,20 @@ class Jobs:
         return [Job.model_validate_json(job) for (job,) in found.fetchall()]
 
     def _forget(self) -> None:
-        with disk_errors(self._path), self._table:
+        with disk_errors(self._path):
             self._table.execute(
                 "DELETE FROM jobs WHERE number <= (SELECT MAX(number) FROM jobs) - ?", (KEPT,)
             )
 
 
-def open_table(state: Path) -> sqlite3.Connection:
+def open_jobs(state: Path) -> sqlite3.Connection:
     """The table of jobs of a service's state.
 
     Raises:
         BadInput: `state` cannot be written.
         OSError: the disk is full.
     """
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        with disk_errors(state / TABLE), ExitStack() as failing:
-            table = sqlite3.connect(state / TABLE, check_same_thread=False)
-            failing.callback(table.close)
-            table.execute("PRAGMA journal_mode = WAL")
-            table.execute(
-                "CREATE TABLE IF NOT EXISTS jobs (number INTEGER PRIMARY KEY AUTOINCREMENT, "
-                "id TEXT UNIQUE, kind TEXT, status TEXT, job TEXT)"
-            )
-            failing.pop_all()
-    except (OSError, sqlite3.Error) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        raise BadInput(
-            f"state (--state or ARTKIN_STATE) must be a folder that can be written; received "
-            f"{state}: {error}"
-        ) from error
-    return table
+    return open_writable(state / TABLE, _STATEMENTS, "state (--state or ARTKIN_STATE)")
 
 
 def _object(line: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from app.jobs import open_table
+from app.jobs import open_jobs
 from app.key import new_key, write_keys
 from app.keys import keys_of
 from app.settings import read_settings
@@ -64,7 +64,7 @@ def main(options: argparse.Namespace) -> None:
         "metrics_key_file": monitoring and monitoring / MONITORING_KEYS[0],
     }
     keys_of(read_settings(named))
-    open_table(options.state).close()
+    open_jobs(options.state).close()
     if not (options.model / MANIFEST).exists():
         _make_model(options)
     else:

@@ -10,7 +10,6 @@ work there are its id, its file's digest, when and why: no picture, no title.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -18,7 +17,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +27,7 @@ from index.collection import Work
 from index.roots import Root
 from index.space.artefact import new_file
 from index.space.errors import BadInput
-from index.tables import disk_errors
+from index.tables import disk_errors, open_writable
 
 CHANGES = "changes"  # folder inside a service's state
 TABLE = "changes.sqlite"
@@ -96,23 +95,9 @@ class Changes:
         self._folder = folder
         self._pictures = folder / PICTURES
         self._lock = threading.Lock()
-        try:
-            self._pictures.mkdir(parents=True, exist_ok=True)
-            with disk_errors(folder / TABLE), ExitStack() as failing:
-                self._table = sqlite3.connect(
-                    folder / TABLE, check_same_thread=False, isolation_level=None
-                )
-                failing.callback(self._table.close)
-                # Durable before it is answered: each commit is on the disk.
-                self._table.execute("PRAGMA synchronous = FULL")
-                self._table.execute(_SCHEMA)
-                failing.pop_all()
-        except (OSError, sqlite3.Error) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise
-            raise BadInput(
-                f"changes must be kept in a folder that can be written; received {folder}: {error}"
-            ) from error
+        # Durable before it is answered: each commit is on the disk.
+        statements = ("PRAGMA synchronous = FULL", _SCHEMA)
+        self._table = open_writable(folder / TABLE, statements, "where changes are kept")
 
     def add(self, id_: str, picture: bytes, label: str | None, metadata: dict[str, str]) -> Change:
         """Add a work, in the place of one with that id.
@@ -120,6 +105,7 @@ class Changes:
         Raises:
             OSError: the disk is full.
         """
+        self._pictures.mkdir(exist_ok=True)
         path = self._pictures / uuid.uuid4().hex
         with new_file(path) as partial:
             partial.write_bytes(picture)

@@ -1,4 +1,4 @@
-"""SQLite files of a release: written once, whole; read-only and immutable ever after."""
+"""SQLite files: a release's, written once and immutable ever after; a state's, written to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from index.space.errors import ArtefactError
+from index.space.errors import ArtefactError, BadInput
 
 _HELPER_BYTES = 64 * 1024  # a write-ahead log's index takes 32 KiB
 
@@ -60,6 +60,34 @@ def open_table(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
         raise ArtefactError(f"{path} cannot be opened: {error}") from error
+
+
+def open_writable(path: Path, statements: Iterable[str], what: str) -> sqlite3.Connection:
+    """Open a file that is written to, made with its folder if need be; each statement commits.
+
+    Args:
+        statements: run first: pragmas and the schema.
+        what: the folder, in the words of a message.
+
+    Raises:
+        BadInput: the folder cannot be made or written.
+        OSError: the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(path), ExitStack() as failing:
+            connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            failing.callback(connection.close)
+            for statement in statements:
+                connection.execute(statement)
+            failing.pop_all()
+    except (OSError, sqlite3.Error) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise BadInput(
+            f"{what} must be a folder that can be written; received {path.parent}: {error}"
+        ) from error
+    return connection
 
 
 def count_rows(connection: sqlite3.Connection, count: str, path: Path) -> int:
