@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import colorsys
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,29 @@ def paint(style: str, seed: int, size: tuple[int, int] = (96, 80)) -> Image.Imag
 
 
 Painter = Callable[..., Path]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, str], None]]:
+    """Puts a disk of its own, of a size like "16k", under a folder; again, resizes it."""
+    mounted: list[Path] = []
+
+    def mount(folder: Path, size: str) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("mounting needs root")
+        command = ["mount", "-t", "tmpfs", "-o"]
+        if folder in mounted:
+            subprocess.run([*command, f"remount,size={size}", "artkin-test", folder], check=True)
+            return
+        folder.mkdir()
+        made = [*command, f"size={size}", "artkin-test", folder]
+        if subprocess.run(made, check=False, capture_output=True).returncode:
+            pytest.skip("mounting is not allowed here")
+        mounted.append(folder)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")

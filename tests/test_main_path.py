@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -109,23 +107,6 @@ def test_bad_input_to_train_is_one_line_and_exit_2(
     assert len(errors.splitlines()) == 1
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A folder on a disk of its own, and what gives that disk another size."""
-    if os.geteuid() != 0:
-        pytest.skip("mounting needs root")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o"]
-    if subprocess.run([*mount, "size=6m", "art", folder], check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    yield (
-        folder,
-        lambda size: subprocess.run([*mount, f"remount,size={size}", "art", folder], check=True),
-    )
-    subprocess.run(["umount", folder], check=True)
-
-
 def one_error_line(*words: object) -> str:
     command = [sys.executable, "artkin.py", *map(str, words)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -138,23 +119,27 @@ def test_a_full_disk_stops_training_in_one_line_and_resume_goes_on(
     small_disk, tmp_path: Path, painted_collection
 ) -> None:
     """The pictures fit, the first epoch's state does not; then there is room."""
-    folder, resize = small_disk
+    folder = tmp_path / "small"
+    small_disk(folder, "6m")
     root = painted_collection(tmp_path / "art", each=3)
     command = ["train", root, "--preset", "seed", "--size", "32", "--run", folder / "run"]
     said = one_error_line(*command)
     assert "the disk is full" in said
     assert "go on with --resume" in said
-    resize("400m")
+    small_disk(folder, "400m")
     assert "phase 3 ends" in run(*command, "--resume")
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_export_in_one_line_and_leaves_nothing(small_disk, made: Path) -> None:
-    folder, resize = small_disk
+def test_a_full_disk_stops_export_in_one_line_and_leaves_nothing(
+    small_disk, tmp_path: Path, made: Path
+) -> None:
+    folder = tmp_path / "small"
+    small_disk(folder, "6m")
     command = ["export", made / "run", "--to", folder / "art-1"]
     assert "the disk is full" in one_error_line(*command)
     assert not list(folder.iterdir())
-    resize("400m")
+    small_disk(folder, "400m")
     assert "exported" in run(*command)
 
 
