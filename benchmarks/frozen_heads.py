@@ -36,6 +36,15 @@ Floats = NDArray[np.float32]
 Vary = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
+def split(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows to validate on, a fifth: of all that are not of the test part."""
+    parts = dataset.parts
+    pool = np.sort(np.concatenate([parts["train"], parts["validation"]]))
+    pool = np.random.default_rng(123).permutation(pool)
+    validation, train = np.split(pool, [len(pool) // 5])
+    return np.sort(train), np.sort(validation)
+
+
 class Bench:
     """Cached views of the collection's training part, split for good."""
 
@@ -47,12 +56,8 @@ class Bench:
             if done
             else prepare_dataset(read_collection(data), BASE.size, folder)
         )
-        parts = self.dataset.parts
-        pool = np.sort(np.concatenate([parts["train"], parts["validation"]]))
-        pool = np.random.default_rng(123).permutation(pool)
-        self.validation, self.train = np.split(pool, [len(pool) // 5])
-        self.validation.sort()
-        self.train.sort()
+        self.train, self.validation = split(self.dataset)
+        pool = np.sort(np.concatenate([self.train, self.validation]))
         backbone = seeded_backbone(replace(BASE, backbone=backbone_name))
         network = build_network(BASE, backbone, len(self.dataset.classes))
         last = backbone.output
@@ -81,15 +86,15 @@ class Bench:
             self.dataset.pixels,
             folder / f"{backbone_name}.f16",
             BASE.views,
-            np.sort(pool),
+            pool,
         )
-        others = np.searchsorted(np.sort(pool), self.train)
+        others = np.searchsorted(pool, self.train)
         at = [self.train] + [
             len(self.dataset.pixels) + view * len(pool) + others for view in range(BASE.views - 1)
         ]
         self.features = np.stack([_half(cached.plain(rows)) for rows in at])
         self.plain = _half(cached.plain(self.validation))
-        looks = np.searchsorted(np.sort(pool), self.validation)
+        looks = np.searchsorted(pool, self.validation)
         at = [len(self.dataset.pixels) + view * len(pool) + looks for view in range(BASE.views - 1)]
         self.looks = [self.plain, *(_half(cached.plain(rows)) for rows in at)]
         self.labels = [self.dataset.classes[code] for code in self.dataset.labels[self.validation]]

@@ -295,9 +295,8 @@ class Fit:
             unit = keras.layers.UnitNormalization()(self.network.outputs[1])
             outputs, weights = [*outputs, unit], [*weights, self.recipe.work.loss_weight]
         model = keras.Model(behind(self.network, cut), outputs if self.recipe.work else outputs[0])
-        averaged = {"use_ema": True, "ema_momentum": phase.average} if phase.average else {}
         model.compile(
-            optimizer=keras.optimizers.Adam(learning_rate(phase, self._steps()), **averaged),
+            optimizer=self._optimizer(phase),
             loss=self._losses if self.recipe.work else self._losses[0],
             loss_weights=weights if self.recipe.work else None,
             # XLA makes a training step fifteen times slower on processors (docs/decisions.md).
@@ -305,6 +304,10 @@ class Fit:
         )
         model.optimizer.build(model.trainable_variables)
         return model
+
+    def _optimizer(self, phase: Phase) -> keras.optimizers.Optimizer:
+        averaged = {"use_ema": True, "ema_momentum": phase.average} if phase.average else {}
+        return keras.optimizers.Adam(learning_rate(phase, self._steps()), **averaged)
 
     def _steps(self) -> int:
         return -(-len(self.dataset.parts["train"]) // self._batch)
