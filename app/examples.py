@@ -22,8 +22,8 @@ _WORK = {
 _NEIGHBOUR = {**_WORK, "rank": 1, "score": 0.714, "confidence": 0.59, "copy_of_query": False}
 _NEIGHBOURS = {**_VERSIONS, "total": 81, "nothing_alike": False, "results": [_NEIGHBOUR]}
 _PARTS = [
-    {"name": "style", "width": 256, "weight": 0.55},
-    {"name": "work", "width": 256, "weight": 0.45},
+    {"name": "style", "width": 256, "weight": 0.6},
+    {"name": "work", "width": 256, "weight": 0.4},
 ]
 _PROBLEM = {
     "type": "/problems/unsupported-image",
@@ -135,7 +135,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "created": "2026-11-25T03:15:00+00:00",
         "dimension": 512,
         "parts": _PARTS,
-        "style": 0.55,
+        "style": 0.6,
         "confidence": {
             "part": "style",
             "slope": 4.74,

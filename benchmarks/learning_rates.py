@@ -72,6 +72,7 @@ def main() -> None:
             with np.load(run / "phase2_test.npz") as arrays:
                 style = arrays["embeddings"][:, : recipe.dimension]
                 labels = arrays["labels"]
+            style /= np.linalg.norm(style, axis=1, keepdims=True)
             base = style if base is None else base
             rows[name] = _measures(style, base, labels, reports[1]["test"])
             print(name, rows[name], flush=True)
@@ -126,7 +127,7 @@ class _Discriminative(Fit):
 
     def _optimizer(self, phase: Phase) -> keras.optimizers.Optimizer:
         average = phase.average
-        return _Adam(
+        return BlockwiseAdam(
             self._factors,
             learning_rate(phase, self._steps()),
             use_ema=average is not None,
@@ -134,7 +135,9 @@ class _Discriminative(Fit):
         )
 
 
-class _Adam(keras.optimizers.Adam):
+class BlockwiseAdam(keras.optimizers.Adam):
+    """Adam at rates that differ by block."""
+
     def __init__(self, factors: Mapping[str, float], *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._factors = factors
