@@ -1,12 +1,12 @@
-"""What lower learning rates for the backbone than for the heads are worth, on works held out.
+"""What pieces of fine-tuning in the preset `artkin` are worth, on works held out of train.
 
-    python -m benchmarks.learning_rates ../shared/data/paintings
+    python -m benchmarks.fine_tuning ../shared/data/paintings
 
 Trained and validated on the works of `ablation.py`; the test part is never looked at. Phase 1 of
-the preset `artkin` is trained once, every row goes on from it with the preset's phase 2: the same
-cached views, in the same order, with other rates for the blocks. `difference` is of P@5 of the
-style part against one rate for all, paired by work, with its 95 % interval; `real` says whether
-it may be chance. Rates cost nothing.
+the preset is trained once, every row goes on from it with phase 2, from block 4 on: the same
+cached views, in the same order, with other rates for the blocks or without averaged weights.
+`difference` is of P@5 of the style part against the preset's phase 2, paired by work, with its
+95 % interval; `real` says whether it may be chance. None of it costs time.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ from training.presets import load_preset
 from training.recipe import Phase, Recipe
 from training.schedules import learning_rate
 
-RESULT = Path("benchmarks/results/learning_rates.json")
-ROWS: dict[str, dict[str, float]] = {
-    "one rate": {},
-    "the backbone at a tenth": dict.fromkeys("456", 0.1),
-    "half as much with every block towards the input": {"6": 0.5, "5": 0.25, "4": 0.125},
+RESULT = Path("benchmarks/results/fine_tuning.json")
+ROWS: dict[str, dict[str, Any]] = {
+    "the preset's phase 2": {},
+    "blocks at a tenth of the heads' rate": {"factors": dict.fromkeys("456", 0.1)},
+    "half the rate with every block towards the input": {
+        "factors": {"6": 0.5, "5": 0.25, "4": 0.125}
+    },
+    "weights not averaged": {"average": None},
 }
 
 
@@ -65,10 +68,10 @@ def main() -> None:
         parts = {"train": train, "validation": validation, "test": validation}
         dataset = replace(every, parts=parts)
         (runs / "heads").mkdir()
-        _Discriminative(heads, dataset, runs / "heads", {}, shared).run()
-        for name, factors in ROWS.items():
+        _Fit(heads, dataset, runs / "heads", {}, shared).run()
+        for name, change in ROWS.items():
             run = shutil.copytree(runs / "heads", runs / name.replace(" ", "-"))
-            reports, _ = _Discriminative(recipe, dataset, run, factors, shared).run()
+            reports, _ = _Fit(recipe, dataset, run, change, shared).run()
             with np.load(run / "phase2_test.npz") as arrays:
                 style = arrays["embeddings"][:, : recipe.dimension]
                 labels = arrays["labels"]
@@ -77,7 +80,7 @@ def main() -> None:
             rows[name] = _measures(style, base, labels, reports[1]["test"])
             print(name, rows[name], flush=True)
     result = {
-        "command": f"python -m benchmarks.learning_rates {options.data}",
+        "command": f"python -m benchmarks.fine_tuning {options.data}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "trained": len(train),
         "validated": len(validation),
@@ -99,11 +102,12 @@ def _measures(style: Any, base: Any, labels: Any, measured: dict[str, Any]) -> d
     }
 
 
-class _Discriminative(Fit):
-    """A run whose blocks learn at other rates.
+class _Fit(Fit):
+    """A run of a row.
 
     Args:
-        factors: of the rate, by the block's number; 1 for all else.
+        change: "factors" of the learning rate, by the block's number, 1 for all else; or
+            another "average" than the phase's.
         shared: cached views of all runs, by phase.
     """
 
@@ -112,13 +116,17 @@ class _Discriminative(Fit):
         recipe: Recipe,
         dataset: Dataset,
         folder: Path,
-        factors: Mapping[str, float],
+        change: Mapping[str, Any],
         shared: dict[int, Views],
     ) -> None:
+        phases = list(recipe.phases)
+        if "average" in change:
+            phases[-1] = replace(phases[-1], average=change["average"])
+        recipe = replace(recipe, phases=tuple(phases))
         backbone = seeded_backbone(recipe)
         network = build_network(recipe, backbone, len(dataset.classes))
         super().__init__(network, backbone, dataset, recipe, folder)
-        self._factors, self._shared = factors, shared
+        self._factors, self._shared = change.get("factors", {}), shared
 
     def _views(self, cut: Cut, number: int) -> Views:
         if number not in self._shared:
