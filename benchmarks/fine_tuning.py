@@ -79,14 +79,14 @@ def main() -> None:
             base = style if base is None else base
             rows[name] = _measures(style, base, labels, reports[1]["test"])
             print(name, rows[name], flush=True)
-    result = {
-        "command": f"python -m benchmarks.fine_tuning {options.data}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "trained": len(train),
-        "validated": len(validation),
-        "rows": rows,
-    }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            result = {
+                "command": f"python -m benchmarks.fine_tuning {options.data}",
+                "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+                "trained": len(train),
+                "validated": len(validation),
+                "rows": rows,
+            }
+            RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _measures(style: Any, base: Any, labels: Any, measured: dict[str, Any]) -> dict[str, Any]:
