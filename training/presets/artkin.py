@@ -7,9 +7,9 @@ WikiArt (`python -m benchmarks.paintings artkin DATA --seeds 3`); 200 works are 
 pictures of them:
 
     phase  accuracy       P@5            silhouette, cosine, style part  same work
-    1      0.598 / 0.532  0.518 / 0.440  0.139 / 0.016           0.971
-    2      0.646 / 0.587  0.566 / 0.494  0.215 / 0.095           0.968
-    3      0.642 / 0.581  0.562 / 0.489  0.216 / 0.095           0.966
+    1      0.605 / 0.539  0.521 / 0.443  0.143 / 0.020           0.952
+    2      0.631 / 0.570  0.550 / 0.475  0.177 / 0.053           0.972
+    3      0.650 / 0.591  0.576 / 0.505  0.214 / 0.097           0.974
 """
 
 from __future__ import annotations
