@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from index.space.errors import ArtkinError, BadInput
 
 _GRACE_SECONDS = 4.0
+_signals: list[int] = []  # that are ending it
 # Each module has `add_arguments(parser)` and `main(options)`.
 COMMANDS = {
     "setup": ("app.setup", "make what a first start needs and lacks: keys, a model, a release"),
@@ -75,12 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error.__context__, BrokenPipeError):  # Rich makes it of a broken pipe
             return _reader_gone()
         raise
-    except ArtkinError as error:
-        return _fail(given[0], f"error: {error}", error.exit_code, as_json)
-    except OSError as error:
-        return _fail(given[0], f"error: {_say_os_error(error)}", 2, as_json)
     except KeyboardInterrupt:
         return _fail(given[0], "interrupted", 130, as_json)
+    except Exception as error:
+        if signal.SIGTERM in _signals:
+            return 143
+        if signal.SIGINT in _signals:
+            return _fail(given[0], "interrupted", 130, as_json)
+        if isinstance(error, ArtkinError):
+            return _fail(given[0], f"error: {error}", error.exit_code, as_json)
+        if isinstance(error, OSError):
+            return _fail(given[0], f"error: {_say_os_error(error)}", 2, as_json)
+        raise
     return 0
 
 
@@ -97,7 +104,9 @@ def _fail(command: str, said: str, exit_code: int, as_json: bool) -> int:
 def _run(options: argparse.Namespace) -> None:
     # Training ends after the step at hand, however long that takes.
     may_train = options.command in ("train", "setup")
-    signal.signal(signal.SIGTERM, (lambda *_: sys.exit(143)) if may_train else _stop)
+    signal.signal(signal.SIGTERM, _end if may_train else _stop)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     importlib.import_module(COMMANDS[options.command][0]).main(options)
 
 
@@ -114,14 +123,29 @@ def _refuse_no_threads() -> None:
         ) from error
 
 
-def _stop(*_: object) -> None:
+def _interrupt(number: int, _: object) -> None:
+    _remember(number)
+    raise KeyboardInterrupt
+
+
+def _end(number: int, _: object) -> None:
+    _remember(number)
+    sys.exit(143)
+
+
+def _remember(number: int) -> None:
+    """OpenVINO, among others, makes a RuntimeError of what a signal raises in the middle of it."""
+    _signals.append(number)
+
+
+def _stop(number: int, frame: object) -> None:
     """SIGTERM unwinds like Ctrl-C, so that nothing half-written stays behind; process 1 of a
     container would even ignore it. Where that takes long, a large picture being decoded for one,
     it ends at once: what is half-written has another name, and the next run clears it up."""
     end = threading.Timer(_GRACE_SECONDS, os._exit, [143])
     end.daemon = True
     end.start()
-    sys.exit(143)
+    _end(number, frame)
 
 
 def _reader_gone() -> int:

@@ -87,7 +87,9 @@ def next_experiment(document: Document, findings: Sequence[Finding]) -> dict[str
         text = f"Train again with the preset {RECOMMENDED}."
         return _experiment(RECOMMENDED, text, SETTINGS, open_)
     steps = tuple(dict.fromkeys(finding.next_step for finding in open_ if finding.next_step))
-    return _experiment(name, f"Train {name} again, with these changes.", steps, open_)
+    return _experiment(
+        name, f"Train {name} again, changed like this in training/presets/{name}.py.", steps, open_
+    )
 
 
 def _experiment(

@@ -34,7 +34,7 @@ from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.same_work import same_work
 from training.schedules import learning_rate
-from training.state import RunState, load_state, reading, save_state
+from training.state import FILE, RunState, load_state, reading, save_state
 
 TRAIN_SAMPLE = 1000
 # A small collection is trained in small batches, or its epochs would be a step or two.
@@ -174,6 +174,8 @@ class Fit:
             self._check_step(losses[-1], name, len(losses))
         loss = float(np.mean(losses))
         weights = kept = self.network.get_weights()
+        if not all(np.isfinite(array).all() for array in weights):  # the last step's update
+            self._check_step(np.nan, name, len(losses))
         if current.phase.average is not None:
             model.optimizer.finalize_variable_values(model.trainable_variables)
             kept = self.network.get_weights()
@@ -375,9 +377,11 @@ class Fit:
 
     def _check_step(self, loss: float, name: str, step: int) -> None:
         if not np.isfinite(loss):
+            kept = f"what was best before is kept in {self.folder}"
             raise ArtkinError(
-                f"the loss must be a number; {name}, step {step} gave {loss}. The best epochs so "
-                f"far are kept in {self.folder}; train again with a lower learning rate"
+                f"the loss must be a number; {name}, step {step} gave {loss}. Lower that phase's "
+                f"learning_rate in training/presets/{self.recipe.name}.py and train again; "
+                f"{kept if (self.folder / FILE).exists() else 'no epoch had ended'}"
             )
 
 

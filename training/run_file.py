@@ -59,10 +59,11 @@ def check_resumed(folder: Path, recipe: Recipe, weights: Path | None) -> Path | 
             f"{folder / RUN} must have the fields of a recipe; received {', '.join(unknown)} "
             "beside them; resume with the version that started the run, or name another --run"
         )
-    different = [
-        key if key == "phases" else f"{key} {before.get(key)} -> {now[key]}"
-        for key in now
-        if before.get(key) != now[key]
+    phases = zip(before.pop("phases", []), now.pop("phases"), strict=False)
+    different = _different(before, now) + [
+        f"phase {number} {change}"
+        for number, (then, later) in enumerate(phases, 1)
+        for change in _different(then, later)
     ]
     if different:
         raise BadInput(
@@ -70,6 +71,10 @@ def check_resumed(folder: Path, recipe: Recipe, weights: Path | None) -> Path | 
             + ", ".join(different)
         )
     return _same_weights(folder, started_with, weights)
+
+
+def _different(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [f"{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
 
 
 def _same_weights(folder: Path, before: dict[str, str] | None, now: Path | None) -> Path | None:

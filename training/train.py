@@ -16,7 +16,7 @@ import keras
 from index.collection import Collection, add_sources, read_collection
 from index.progress import say
 from index.space.artefact import new_file
-from index.space.errors import BadInput
+from index.space.errors import ArtkinError, BadInput
 from index.space.locking import exclusive
 from training.dataset import Dataset, check_same, load_dataset, prepare_dataset, remove_dataset
 from training.fit import Fit
@@ -66,7 +66,9 @@ def main(options: argparse.Namespace) -> None:
             f"the disk is full ({error.filename or folder}); free some space and go on with "
             "--resume, every whole epoch is kept"
         ) from error
-    except (KeyboardInterrupt, SystemExit):
+    except ArtkinError:
+        raise
+    except BaseException:  # Ctrl-C and SIGTERM above all, and what libraries make of them
         if (folder / RUN).exists():
             print(f"{folder} keeps every whole epoch; --resume goes on from there", file=sys.stderr)
         raise

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from index.space.errors import ArtefactError, BadInput, Refused
+from index.space.errors import ArtefactError, ArtkinError, BadInput, Refused
 from index.space.locking import exclusive
 from training import fit
 from training.backbones import block_of
@@ -166,6 +166,65 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     other = type(small_recipe)(**(small_recipe.__dict__ | {"dimension": 64}))
     with pytest.raises(BadInput, match="dimension 32 -> 64"):
         train(painted, other, run, resume=True)
+    first, second, third = small_recipe.phases
+    second = dataclasses.replace(second, learning_rate=1e-5)
+    other = dataclasses.replace(small_recipe, phases=(first, second, third))
+    with pytest.raises(BadInput, match=r"different: phase 2 learning_rate 0\.0002 -> 1e-05$"):
+        train(painted, other, run, resume=True)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_and_what_was_best_is_kept(tmp_path, painted, small_recipe):
+    folder = tmp_path / "run"
+    first, second, _ = small_recipe.phases
+    wild = dataclasses.replace(second, learning_rate=1e30, schedule="constant")
+    recipe = dataclasses.replace(small_recipe, phases=(first, wild, wild))
+    said = r"phase 2, epoch 1/2, step \d+ gave nan.*training/presets/recommended.py.*is kept in"
+    with pytest.raises(ArtkinError, match=said):
+        train(painted, recipe, folder)
+    kept = keras.models.load_model(folder / "efficientnet_phase1.keras")
+    assert all(np.isfinite(array).all() for array in kept.get_weights())
+    assert not (folder / "efficientnet_phase2.keras").exists()
+
+
+@pytest.mark.slow
+def test_weights_broken_by_an_epoch_s_last_step_are_told_too(
+    tmp_path, painted, small_recipe, monkeypatch
+):
+    """Its loss was taken before the weights broke."""
+    batches = Fit._batches
+
+    def breaking(self, current, epoch):
+        yield from batches(self, current, epoch)
+        self.network.set_weights([array * np.nan for array in self.network.get_weights()])
+
+    monkeypatch.setattr(Fit, "_batches", breaking)
+    with pytest.raises(ArtkinError, match=r"phase 1, epoch 1/2, step \d+ gave nan.*no epoch had"):
+        train(painted, small_recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_a_library_makes_an_error_of_ends_as_any(tmp_path, number, code):
+    """OpenVINO raises a RuntimeError in the place of what came up through it."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    program = (
+        "import os, signal, sys, time, artkin, training.train\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def wrapping(*_, **__):\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "        time.sleep(60)\n"
+        "    except BaseException as error:\n"
+        "        raise RuntimeError(str(error)) from None\n"
+        "training.train.train = wrapping\n"
+        "sys.exit(artkin.main(sys.argv[1:]))\n"
+    )
+    command = [sys.executable, "-c", program, "train", "art", "--run", str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert "--resume goes on" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.fixture
