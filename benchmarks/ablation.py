@@ -9,8 +9,8 @@ fifths are trained on. The backbone is frozen, one run of 15 epochs a row: each 
 trained on the same cached views, each joined with the same work part. The base is the preset with
 eight views and a dropout of 0.5, which it had until these rows and fine-tuning spoke for less.
 `difference` is of P@5 of the style part against the base, paired by work, with its 95 % interval;
-`real` says whether it may be chance. `cost` is the processor time of training the head against the
-base's, trained in the same call; other views, where a row has them, are made before.
+`real` says whether that is more than chance. `cost` is the processor time of training the head
+against the base's, trained in the same call; other views, where a row has them, are made before.
 """
 
 from __future__ import annotations

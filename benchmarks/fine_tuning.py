@@ -6,7 +6,7 @@ Trained and validated on the works of `ablation.py`; the test part is never look
 the preset is trained once, every row goes on from it with phase 2, from block 4 on: the same
 cached views, in the same order, with other rates for the blocks or without averaged weights.
 `difference` is of P@5 of the style part against the preset's phase 2, paired by work, with its
-95 % interval; `real` says whether it may be chance. None of it costs time.
+95 % interval; `real` says whether that is more than chance. None of it costs time.
 """
 
 from __future__ import annotations

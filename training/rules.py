@@ -128,6 +128,8 @@ def still_improving(document: Document, phase: Document) -> Finding | None:
     # Two epochs back: one step alone is mostly noise.
     if earlier and ended - earlier[0] < _noise(document, FLAT):
         return None
+    if unfreezing_decay(document, phase):  # it only comes back from what it lost
+        return None
     return Finding(
         "still_improving",
         "note",
@@ -145,6 +147,8 @@ def stalled(document: Document, phase: Document) -> Finding | None:
     origin = starting_point(document, phase)
     values = known(curve(phase))
     if origin is None or len(values) < 2 or max(values) - min(values) > FLAT:
+        return None
+    if max(values) >= 1 - FLAT:  # there is nothing to gain
         return None
     # What a phase begins with is the best epoch before it; where nothing says so, the last.
     start = at_best(origin) if _is_kept_track_of(phase) else last(known(curve(origin)))

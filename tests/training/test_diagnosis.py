@@ -164,6 +164,54 @@ def test_after_a_later_preset_the_next_experiment_is_what_its_findings_ask_for()
 
 
 @pytest.mark.parametrize(
+    ("rule", "path", "found", "silent"),
+    [
+        # A fall and a rise count beyond half the square root of 600 works' inverse, 0.0204.
+        ("unfreezing_decay", "phases.1", phase(2, 0.7, 0.69, 0.679), phase(2, 0.7, 0.69, 0.681)),
+        (
+            "still_improving",
+            "phases.0",
+            phase(1, 0.6, 0.61, 0.621, stopped_early=False),
+            phase(1, 0.6, 0.61, 0.619, stopped_early=False),
+        ),
+        ("stalled", "phases.2", phase(3, 0.696, 0.7, 0.705), phase(3, 0.694, 0.7, 0.705)),
+        ("overfit", "phases.2.train_accuracy", 0.941, 0.939),
+        ("collapse", "phases.2.embedding.norm_of_mean", 0.951, 0.949),
+        ("collapse", "phases.2.embedding.effective_rank", 8.9, 9.0),
+        ("hubness", "phases.2.embedding.hubness_skewness", 1.41, 1.4),
+        ("low_silhouette", "phases.2.test.parts.style.silhouette_cosine", 0.249, 0.25),
+        ("work_forgotten", "phases.2.test.same_work.recall_at_1", 0.949, 0.951),
+    ],
+)
+def test_each_rule_on_both_sides_of_its_threshold(rule, path, found, silent):
+    assert rule in {name for name, *_ in found_in(put(healthy(), path, found))}
+    assert rule not in {name for name, *_ in found_in(put(healthy(), path, silent))}
+
+
+@pytest.mark.parametrize(
+    ("value", "severity"), [(0.28, "problem"), (0.29, None), (0.45, None), (0.47, "good")]
+)
+def test_precision_is_low_and_good_by_its_share_of_the_way_from_chance(value, severity):
+    """Chance is 0.1, a perfect order 1: a fifth of the way is 0.28, two fifths 0.46."""
+    document = put(put(healthy(), "untrained.precision", 0.2), "phases.2.test.precision", value)
+    told = [severity for rule, severity, _ in found_in(document) if rule == "precision"]
+    assert told == ([severity] if severity else [])
+
+
+def test_rules_of_one_phase_do_not_contradict_each_other():
+    """Four works to validate on: up from one to two is still below the four it began with."""
+    document = put(healthy(), "works.validation", 4)
+    put(document, "phases.0", phase(1, 1.0, 1.0))
+    put(document, "phases.1", phase(2, 0.25, 0.25, 0.5, stopped_early=False))
+    names = {name for name, _, number in found_in(document) if number == 2}
+    assert "unfreezing_decay" in names
+    assert "still_improving" not in names
+    document = put(healthy(), "phases.2", phase(3, 1.0, 1.0, 1.0))
+    put(document, "phases.1", phase(2, 1.0, 1.0))
+    assert "stalled" not in {name for name, *_ in found_in(document)}
+
+
+@pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
         # Unfreezing: falls within the phase; never comes back to where it began.
