@@ -85,15 +85,15 @@ def test_the_embedding_s_parts_are_weighted_by_their_share_of_the_score():
     recipe = load_preset("artkin", size=64)
     parts = parts_of(recipe.as_dict())
     assert [(part.name, part.width, part.weight) for part in parts] == [
-        ("style", 256, 0.55),
-        ("work", 256, 0.45),
+        ("style", 256, 0.6),
+        ("work", 256, 0.4),
     ]
     network = build_network(recipe, seeded_backbone(recipe), classes=3)
     served = keras.Model(network.input, embedding(network, parts))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     vectors = served.predict_on_batch(pixels)
-    np.testing.assert_allclose((vectors[:, :256] ** 2).sum(axis=1), 0.55, rtol=1e-5)
-    np.testing.assert_allclose((vectors[:, 256:] ** 2).sum(axis=1), 0.45, rtol=1e-5)
+    np.testing.assert_allclose((vectors[:, :256] ** 2).sum(axis=1), 0.6, rtol=1e-5)
+    np.testing.assert_allclose((vectors[:, 256:] ** 2).sum(axis=1), 0.4, rtol=1e-5)
 
 
 def test_every_weight_of_the_backbone_belongs_to_a_block(network):
