@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from index.space.errors import ArtkinError, BadInput
 
 _GRACE_SECONDS = 4.0
-_signals: list[int] = []  # that are ending it
+# That are ending it: OpenVINO, among others, makes a RuntimeError of what a signal raises inside.
+_signals: list[int] = []
 # Each module has `add_arguments(parser)` and `main(options)`.
 COMMANDS = {
     "setup": ("app.setup", "make what a first start needs and lacks: keys, a model, a release"),
@@ -124,18 +125,13 @@ def _refuse_no_threads() -> None:
 
 
 def _interrupt(number: int, _: object) -> None:
-    _remember(number)
+    _signals.append(number)
     raise KeyboardInterrupt
 
 
 def _end(number: int, _: object) -> None:
-    _remember(number)
-    sys.exit(143)
-
-
-def _remember(number: int) -> None:
-    """OpenVINO, among others, makes a RuntimeError of what a signal raises in the middle of it."""
     _signals.append(number)
+    sys.exit(143)
 
 
 def _stop(number: int, frame: object) -> None:

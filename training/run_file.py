@@ -59,12 +59,18 @@ def check_resumed(folder: Path, recipe: Recipe, weights: Path | None) -> Path | 
             f"{folder / RUN} must have the fields of a recipe; received {', '.join(unknown)} "
             "beside them; resume with the version that started the run, or name another --run"
         )
-    phases = zip(before.pop("phases", []), now.pop("phases"), strict=False)
-    different = _different(before, now) + [
-        f"phase {number} {change}"
-        for number, (then, later) in enumerate(phases, 1)
-        for change in _different(then, later)
-    ]
+    then, phases = before.pop("phases", None), now.pop("phases")
+    different = _different(before, now)
+    if then != phases:
+        # A file that was changed by hand may have other phases than can be told apart.
+        try:
+            different += [
+                f"phase {number} {change}"
+                for number, pair in enumerate(zip(then, phases, strict=True), 1)
+                for change in _different(*pair)
+            ] or ["phases"]
+        except (TypeError, ValueError, AttributeError):
+            different.append("phases")
     if different:
         raise BadInput(
             "a run is resumed with the recipe it was started with; different: "

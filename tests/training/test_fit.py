@@ -25,6 +25,7 @@ from training.dataset import load_dataset
 from training.fit import Fit
 from training.network import STYLE, backbone_layers, build_network, seeded_backbone
 from training.recipe import Phase
+from training.run_file import check_resumed
 from training.state import load_state, save_state
 from training.train import train
 
@@ -171,6 +172,14 @@ def test_a_folder_with_a_run_is_not_overwritten_nor_resumed_with_another_recipe(
     other = dataclasses.replace(small_recipe, phases=(first, second, third))
     with pytest.raises(BadInput, match=r"different: phase 2 learning_rate 0\.0002 -> 1e-05$"):
         train(painted, other, run, resume=True)
+
+
+@pytest.mark.parametrize("phases", [[], None, [1, 2, 3], [{"epochs": 1}]])
+def test_a_run_file_with_other_phases_than_a_recipe_has_is_refused(tmp_path, small_recipe, phases):
+    document = small_recipe.as_dict() | {"phases": phases}
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    with pytest.raises(BadInput, match=r"different: phases$"):
+        check_resumed(tmp_path, small_recipe, None)
 
 
 @pytest.mark.slow
