@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
 
 from benchmarks import style_losses as losses
 from benchmarks.paintings import WIKIART
@@ -31,8 +33,10 @@ from training.network import build_network, seeded_backbone
 from training.prefix_cache import cache_prefix
 
 ASKED = 200
+WORK_SHARES = (0.3, 0.45, 0.6)
 EPOCHS = 15  # the preset's phase 1 has fewer: it goes on with the backbone
 Floats = NDArray[np.float32]
+Targets = Callable[[Floats], Floats]
 Vary = Callable[[NDArray[np.uint8], np.random.Generator], NDArray[np.uint8]]
 
 
@@ -72,10 +76,16 @@ class Bench:
             for layer in network.layers
             if layer.name.startswith("mean_") and layer.name.endswith("_activation")
         )
+        ends = [
+            int(layer.output.shape[-1])
+            for layer in network.layers
+            if layer.name.startswith("mean_") and not layer.name.endswith("_activation")
+        ]
         start = np.cumsum([0, *widths]).tolist()
         self.columns = {
             "pooled": slice(0, start[1]),
             "depthwise": slice(0, depthwise),
+            "block6": slice(depthwise + sum(ends[:-1]), depthwise + sum(ends)),
             "last": slice(start[1], start[2]),
             "gem": slice(start[2], start[3]),
             "all": slice(0, start[2]),
@@ -102,7 +112,7 @@ class Bench:
         self.asking = self._changed(prefix)
         self.base: Floats | None = None
         self.data, self.folder, self.prefix = data, folder, prefix
-        self.work, self.asked_work = self._train_work()
+        self.work, self.asked_work = self.taught_work(half_whitened)
 
     def _changed(self, prefix: keras.Model) -> NDArray[np.float16]:
         """(works, changes, numbers) of changed pictures of the first works of the validation."""
@@ -115,28 +125,60 @@ class Bench:
             found.append(run(np.stack(changed)).astype(np.float16))
         return np.stack(found)
 
-    def _train_work(self) -> tuple[Floats, Floats]:
-        """The work part as the base has it: of the validation, and of the changed pictures."""
-        work = BASE.work
-        assert work is not None
+    def taught_work(self, targets: Targets) -> tuple[Floats, Floats]:
+        """A work part taught the untrained features: of the validation works, and of the changed
+        pictures."""
+        assert BASE.work is not None
+        features = self.features[0, :, self.columns["last"]].astype(np.float32)
+        loss = work_loss(targets(features), BASE.work.temperature)
+        return self._trained_work(lambda rows, unit: tf.reduce_mean(loss(rows, unit)))
+
+    def work_of_pairs(self) -> tuple[Floats, Floats]:
+        """A work part taught that two views of a work are one: each among all of its batch."""
+        return self._trained_work(
+            lambda rows, unit: losses.supervised_contrastive(rows, unit, None), copies=2
+        )
+
+    def pooled_work(self, columns: str) -> tuple[Floats, Floats]:
+        """Features as they are, standardised."""
+        chosen = self.columns[columns]
+        seen = self.features[0, :, chosen].astype(np.float32)
+        mean, deviation = seen.mean(axis=0), seen.std(axis=0) + 1e-3
+        plain, asked = self.plain[:, chosen], self.asking[..., chosen]
+        return _unit((plain - mean) / deviation), _unit((asked - mean) / deviation)
+
+    def _trained_work(
+        self, loss: Callable[[Any, Any], Any], **training: Any
+    ) -> tuple[Floats, Floats]:
+        assert BASE.work is not None
         keras.utils.set_random_seed(0)
         columns = self.columns["pooled"]
-        features = self.features[0, :, self.columns["last"]].astype(np.float32)
-        targets = work_targets(features, np.arange(len(features)), work.dimension)
-        loss = work_loss(targets, work.temperature)
         inputs = keras.Input((columns.stop - columns.start,))
         x = keras.layers.BatchNormalization()(inputs)
-        x = keras.layers.UnitNormalization()(keras.layers.Dense(work.dimension)(x))
+        x = keras.layers.UnitNormalization()(keras.layers.Dense(BASE.work.dimension)(x))
         model = keras.Model(inputs, x)
-        self._fit(model, columns, lambda rows, unit: tf.reduce_mean(loss(rows, unit)))
+        self._fit(model, columns, loss, **training)
         return _run(model, self.plain[:, columns]), self._asked(model, columns)
 
-    def work_row(self) -> dict[str, Any]:
-        """Figures of the work part alone."""
-        found = evaluate(self.work, self.labels)
+    def work_row(self, work: Floats, asked: Floats) -> dict[str, Any]:
+        """Figures of a work part, alone and joined with the base's style part, which a row trained.
+
+        Args:
+            work: float32 (validation works, d), unit norm.
+            asked: float32 (works, changes, d), unit norm.
+        """
+        assert self.base is not None
+        row: dict[str, Any] = {"alone": self._figures(work, asked)}
+        for share in WORK_SHARES:
+            row[f"weight {share}"] = self._figures(
+                _joined(self.base, work, share), _joined(self.base_asked, asked, share)
+            )
+        return row
+
+    def _figures(self, vectors: Floats, asked: Floats) -> dict[str, Any]:
         return {
-            "precision_at_5": found.precision,
-            "same_work_recall_at_1": self._recall(self.work, self.asked_work),
+            "precision_at_5": evaluate(vectors, self.labels).precision,
+            "same_work_recall_at_1": self._recall(vectors, asked),
         }
 
     def row(
@@ -278,7 +320,7 @@ class Bench:
 
     def _measured(self, style: Floats, cosines: Floats, asked: Floats) -> dict[str, Any]:
         if self.base is None:
-            self.base = style
+            self.base, self.base_asked = style, asked
         wikiart = np.isin(self.labels, WIKIART)
         seven = [label for label in self.labels if label in WIKIART]
         work = BASE.work
@@ -330,8 +372,10 @@ class Bench:
         average: float | None = None,
         schedule: str = "warmup_cosine",
         share: float = 1.0,
+        copies: int = 1,
     ) -> None:
-        """Adam on `loss(rows of the training works, the model's outputs)`."""
+        """Adam on `loss(rows of the training works, the model's outputs)`; each work so many times
+        in a batch, each time in a view of its own."""
         rng = np.random.default_rng(seed)
         chosen = np.arange(len(self.train))
         if share < 1:
@@ -368,7 +412,7 @@ class Bench:
             if balanced:
                 order = rng.choice(works, works, p=share_of / share_of.sum())
             for start in range(0, works, batch):
-                rows = order[start : start + batch]
+                rows = np.repeat(order[start : start + batch], copies)
                 x = self.features[rng.integers(0, views, len(rows)), rows, columns]
                 x = x.astype(np.float32)
                 own, others = 1.0, rows
@@ -383,6 +427,19 @@ class Bench:
                 )
         if average:
             optimizer.finalize_variable_values(model.trainable_variables)
+
+
+def half_whitened(features: Floats) -> Floats:
+    """What the preset's work part is taught: (works, channels) to (works, d)."""
+    assert BASE.work is not None
+    return work_targets(features, np.arange(len(features)), BASE.work.dimension)
+
+
+def principal(features: Floats, *, whiten: bool) -> Floats:
+    """The same, of plain or of whitened principal components."""
+    assert BASE.work is not None
+    pca = PCA(BASE.work.dimension, whiten=whiten, random_state=0)
+    return _unit(pca.fit_transform(StandardScaler().fit_transform(features)).astype(np.float32))
 
 
 def _run(model: keras.Model, features: NDArray[np.float16]) -> Any:

@@ -22,18 +22,24 @@ WIDEST_STRETCH = 0.2  # logarithm of the ratio of a part's sides
 Pixels = NDArray[np.uint8]
 
 
-def varied(pixels: Pixels, views: int, rng: np.random.Generator) -> Pixels:
+def varied(pixels: Pixels, views: int, rng: np.random.Generator, size: int | None = None) -> Pixels:
     """Each picture in another way than before.
 
     Args:
         pixels: uint8 (n, height, width, 3).
         views: see `training.recipe.Recipe`.
+        size: side of what is wanted, their own where it is None.
 
     Returns:
-        The same shape and type.
+        The same type, and the same shape but for the size.
     """
+    sides = (size, size) if size else pixels.shape[1:3]
     if views > 2:
-        return _changed(pixels, rng)
+        return _changed(pixels, rng, sides)
+    if size and sides != pixels.shape[1:3]:
+        pixels = _resized(
+            pixels, np.tile(np.array([0, 0, 1, 1], np.float32), (len(pixels), 1)), sides
+        )
     if views == 2:
         chosen = rng.random(len(pixels)) < 0.5
         pixels = pixels.copy()
@@ -52,17 +58,19 @@ def fixed_view(pixels: Pixels, view: int, start: int) -> Pixels:
         return pixels
     if view == 1:
         return np.ascontiguousarray(pixels[:, :, ::-1])
-    return _changed(pixels, np.random.default_rng([view, start]))
+    return _changed(pixels, np.random.default_rng([view, start]), pixels.shape[1:3])
 
 
-def _changed(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    return np.stack([_accident(part, rng) for part in random_parts(pixels, rng)])
+def _changed(pixels: Pixels, rng: np.random.Generator, sides: tuple[int, ...]) -> Pixels:
+    return np.stack([_accident(part, rng) for part in random_parts(pixels, rng, sides)])
 
 
-def random_parts(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A part of each picture, at least half of its area, brought to the picture's size, every
-    other one mirrored."""
-    count, height, width, _ = pixels.shape
+def random_parts(
+    pixels: Pixels, rng: np.random.Generator, sides: tuple[int, ...] | None = None
+) -> Pixels:
+    """A part of each picture, at least half of its area, brought to the picture's (height, width)
+    or to another, every other one mirrored."""
+    count = len(pixels)
     area = rng.uniform(SMALLEST_PART, 1, count)
     stretch = np.exp(rng.uniform(-WIDEST_STRETCH, WIDEST_STRETCH, count))
     high, wide = np.minimum(1, np.sqrt(area / stretch)), np.minimum(1, np.sqrt(area * stretch))
@@ -71,7 +79,11 @@ def random_parts(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     mirrored = rng.random(count) < 0.5
     left, right = np.where(mirrored, right, left), np.where(mirrored, left, right)
     boxes = np.stack([top, left, top + high, right], axis=1).astype(np.float32)
-    parts = tf.image.crop_and_resize(pixels, boxes, np.arange(count), (height, width))
+    return _resized(pixels, boxes, sides or pixels.shape[1:3])
+
+
+def _resized(pixels: Pixels, boxes: NDArray[np.float32], sides: tuple[int, ...]) -> Pixels:
+    parts = tf.image.crop_and_resize(pixels, boxes, np.arange(len(pixels)), sides)
     return np.asarray(tf.cast(tf.round(parts), tf.uint8))
 
 

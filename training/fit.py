@@ -29,7 +29,17 @@ from index.space.metrics import Evaluation, evaluate, leave_one_out
 from training.dataset import Dataset
 from training.inference import compiled, on_gpu
 from training.losses import Loss, style_loss, work_loss, work_targets
-from training.network import POOL, POOL_BN, Cut, behind, embedding, freeze, parts_of, tail
+from training.network import (
+    POOL,
+    POOL_BN,
+    Cut,
+    behind,
+    embedding,
+    freeze,
+    parts_of,
+    resized,
+    tail,
+)
 from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.same_work import same_work
@@ -269,7 +279,8 @@ class Fit:
 
     def _views(self, cut: Cut, number: int) -> Views:
         if not cut.frozen:
-            return PixelViews(self.dataset.pixels, self.recipe.views)
+            size = self.recipe.trained_size(self.recipe.phases[number - 1])
+            return PixelViews(self.dataset.pixels, self.recipe.views, size)
         prefix = keras.Model(self.network.input, cut.frozen)
         path = self.folder / f"prefix_phase{number}.f16"
         varied = np.sort(self.dataset.parts["train"])
@@ -297,6 +308,8 @@ class Fit:
             unit = keras.layers.UnitNormalization()(self.network.outputs[1])
             outputs, weights = [*outputs, unit], [*weights, self.recipe.work.loss_weight]
         model = keras.Model(behind(self.network, cut), outputs if self.recipe.work else outputs[0])
+        if (size := self.recipe.trained_size(phase)) != self.recipe.size:
+            model = resized(model, size)
         model.compile(
             optimizer=self._optimizer(phase),
             loss=self._losses if self.recipe.work else self._losses[0],
@@ -346,7 +359,8 @@ class Fit:
             labels = self.dataset.labels[rows[chosen]]
             answers = [labels, chosen] if self.recipe.work else labels
             try:
-                self._compiled(cut, phase).train_on_batch(views.plain(rows[chosen]), answers)
+                inputs = views.varied(rows[chosen], np.random.default_rng(0))
+                self._compiled(cut, phase).train_on_batch(inputs, answers)
             except tf.errors.ResourceExhaustedError:
                 if batch == 1:
                     raise

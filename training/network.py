@@ -191,6 +191,12 @@ def behind(network: keras.Model, cut: Cut) -> Any:
     return cut.frozen[0] if cut.frozen else network.input
 
 
+def resized(model: keras.Model, size: int) -> keras.Model:
+    """The same layers for pictures (n, size, size, 3)."""
+    pixels = keras.Input((size, size, 3), dtype="uint8")
+    return keras.models.clone_model(model, pixels, clone_function=lambda layer: layer)
+
+
 def _pool(recipe: Recipe, backbone: keras.Model) -> Any:
     if not recipe.pooled:
         return keras.layers.GlobalAveragePooling2D(name=POOL, dtype="float32")(backbone.output)

@@ -43,19 +43,21 @@ class PixelViews:
     Args:
         pixels: uint8 (works, height, width, 3).
         views: see `training.recipe.Recipe`.
+        size: side of the varied pictures, their own where it is None.
     """
 
-    def __init__(self, pixels: NDArray[np.uint8], views: int) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], views: int, size: int | None = None) -> None:
         self._pixels = pixels
         self._views = views
+        self._size = size
 
     def plain(self, rows: NDArray[np.int64]) -> Inputs:
         """uint8 (n, height, width, 3)."""
         return self._pixels[rows]
 
     def varied(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Inputs:
-        """uint8 (n, height, width, 3)."""
-        return varied(self._pixels[rows], self._views, rng)
+        """uint8 (n, height, width, 3), or (n, size, size, 3)."""
+        return varied(self._pixels[rows], self._views, rng, self._size)
 
 
 class CachedViews:

@@ -26,6 +26,13 @@ class Phase:
         average: momentum of the moving average of the weights that is measured and kept instead
             of the weights themselves (Polyak and Juditsky, SIAM J. Control Optim. 30 (1992)
             838-855); None: no average.
+        scale: of the pictures that a phase of the whole network trains on, 1 as large as the
+            recipe's, less for a cheaper step; what is measured and served keeps the recipe's size.
+            Trained on are parts, asked with whole pictures: smaller parts bring the two nearer to
+            one scale (Touvron et al., NeurIPS 2019).
+
+    Raises:
+        ValueError: a scale where layers are frozen: their output is cached at the recipe's size.
     """
 
     epochs: int
@@ -34,6 +41,12 @@ class Phase:
     schedule: Schedule = "constant"
     patience: int | None = None
     average: float | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """See `scale`."""
+        if self.scale != 1 and self.unfreeze_from != 0:
+            raise ValueError("only a phase with unfreeze_from=0 may have a scale other than 1")
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,10 @@ class Recipe:
     pooled: tuple[str, ...] = ()
     hidden: int = 0
     heads: int = 1
+
+    def trained_size(self, phase: Phase) -> int:
+        """Side in pixels of what a phase trains on, a multiple of 8 where it is scaled."""
+        return self.size if phase.scale == 1 else max(8, round(self.size * phase.scale / 8) * 8)
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON types."""

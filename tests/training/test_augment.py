@@ -35,6 +35,18 @@ def test_one_view_is_the_picture_and_two_are_the_picture_or_its_mirror_image():
     np.testing.assert_array_equal(seen[~mirrored], pictures[~mirrored])
 
 
+def test_pictures_to_train_on_may_be_smaller():
+    pictures = ramp(20)
+    smaller = np.concatenate(
+        [varied(pictures, views, np.random.default_rng(0), size=16) for views in (1, 2)]
+    )
+    assert smaller.shape == (40, 16, 16, 3)
+    red, green = smaller[..., 0][:, 8, [0, -1]], smaller[..., 1][:, [0, -1], 8]
+    np.testing.assert_allclose(np.sort(red, axis=1), [[20, 240]] * 40, atol=2)  # to the edges
+    np.testing.assert_allclose(green, [[20, 240]] * 40, atol=2)
+    assert varied(pictures, 4, np.random.default_rng(0), size=16).shape == (20, 16, 16, 3)
+
+
 def test_fixed_views_are_fixed_and_differ():
     pictures = ramp(4)
     views = [fixed_view(pictures, view, start=64) for view in range(4)]

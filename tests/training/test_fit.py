@@ -363,3 +363,37 @@ def test_an_epoch_s_loss_is_the_mean_of_its_steps(tmp_path, painted, small_recip
     report = train(painted, recipe, tmp_path / "run")
     assert report["phases"][0]["epochs"][0]["loss"] == 2.5
     assert next(losses, None) is None
+
+
+def test_a_phase_of_everything_may_train_on_smaller_pictures_and_is_measured_on_whole_ones(
+    tmp_path, painted, small_recipe, monkeypatch
+):
+    train_on, predict_on = keras.Model.train_on_batch, keras.Model.predict_on_batch
+    trained, measured = set(), set()
+
+    def noted(model, x, y):
+        trained.add(x.shape[1:])
+        return train_on(model, x, y)
+
+    def seen(model, x):
+        measured.add(x.shape[1:])
+        return predict_on(model, x)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", noted)
+    monkeypatch.setattr(keras.Model, "predict_on_batch", seen)
+    nothing = Phase(0, 1e-3, 0)
+    recipe = dataclasses.replace(
+        small_recipe, phases=(nothing, nothing, Phase(1, 1e-3, 0, scale=0.5))
+    )
+    train(painted, recipe, tmp_path / "run")
+    assert trained == {(32, 32, 3)}
+    assert measured >= {(64, 64, 3)}
+    assert (32, 32, 3) not in measured
+    start = build_network(recipe, seeded_backbone(recipe), classes=3)
+    saved = keras.models.load_model(tmp_path / "run" / "efficientnet_phase3.keras")
+    assert changed_blocks(start, saved) == set(weights_by_block(start)) - {"none"}
+
+
+def test_only_a_phase_of_everything_has_a_scale():
+    with pytest.raises(ValueError, match="unfreeze_from=0"):
+        Phase(1, 1e-3, "block7", scale=0.5)

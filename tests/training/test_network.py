@@ -14,6 +14,7 @@ from training.network import (
     embedding,
     freeze,
     parts_of,
+    resized,
     seeded_backbone,
     tail,
 )
@@ -79,6 +80,21 @@ def test_the_tail_behind_the_cache_is_the_whole_network(preset, starts, tmp_path
         nearest = np.stack([(varied * view).sum(axis=1) for view in expected])
         assert nearest.max(axis=0).min() > 0.9999
         assert set(nearest.argmax(axis=0)) == {0, 1}  # some mirrored, some not
+
+
+def test_a_resized_network_has_the_same_weights_and_takes_pictures_of_another_size():
+    recipe = load_preset("artkin", size=64)
+    network = build_network(recipe, seeded_backbone(recipe), classes=3)
+    other = load_preset("artkin", size=96)
+    expected = build_network(other, seeded_backbone(other), classes=3)
+    expected.set_weights(network.get_weights())
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+    larger = resized(network, 96)
+    for found, wanted in zip(
+        larger.predict_on_batch(pixels), expected.predict_on_batch(pixels), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert {id(weight) for weight in larger.weights} == {id(weight) for weight in network.weights}
 
 
 def test_the_embedding_s_parts_are_weighted_by_their_share_of_the_score():
