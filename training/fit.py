@@ -47,7 +47,8 @@ from training.schedules import learning_rate
 from training.state import FILE, RunState, load_state, reading, save_state
 
 TRAIN_SAMPLE = 1000
-# A small collection is trained in small batches, or its epochs would be a step or two.
+# A small collection is trained in small batches, and several times an epoch where those are still
+# few: in a step or two nothing is learnt.
 STEPS_AT_LEAST, SMALLEST_BATCH = 32, 8
 
 
@@ -103,6 +104,7 @@ class Fit:
         self._parts = parts_of(recipe.as_dict())
         works = len(dataset.parts["train"])
         self._batch = min(recipe.batch, max(SMALLEST_BATCH, works // STEPS_AT_LEAST))
+        self._passes = max(1, round(STEPS_AT_LEAST * self._batch / works))
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
         self._backbone_channels = int(pooled.shape[-1])
         self._run_backbone = compiled(keras.Model(backbone.inputs[0], pooled))
@@ -325,7 +327,7 @@ class Fit:
         return keras.optimizers.Adam(learning_rate(phase, self._steps()), **averaged)
 
     def _steps(self) -> int:
-        return -(-len(self.dataset.parts["train"]) // self._batch)
+        return -(-len(self.dataset.parts["train"]) * self._passes // self._batch)
 
     def _start_batch_norm(self, cut: Cut, views: Views) -> None:
         """Give the head's BatchNormalization the training pictures' own statistics.
@@ -380,7 +382,7 @@ class Fit:
             if isinstance(layer, keras.layers.Dropout):
                 layer.seed_generator.state.assign([current.number, epoch])
         train = self.dataset.parts["train"]
-        order = rng.permutation(len(train))
+        order = np.concatenate([rng.permutation(len(train)) for _ in range(self._passes)])
         for start in range(0, len(order), self._batch):
             chosen = order[start : start + self._batch]
             rows = train[chosen]
