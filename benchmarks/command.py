@@ -27,12 +27,15 @@ class Command(argparse.ArgumentParser):
 
 
 def run(main: Callable[[], None]) -> None:
-    """A benchmark's `main`, bad input said in one line."""
+    """A benchmark's `main`, bad input and Ctrl-C said in one line."""
     try:
         main()
     except ArtkinError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def folder(text: str) -> Path:

@@ -54,6 +54,16 @@ def test_what_artkin_refuses_is_one_line(monkeypatch, capsys, tmp_path) -> None:
     assert str(tmp_path) in said[1]
 
 
+def test_ctrl_c_is_one_line(capsys) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        command.run(interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_demo_of_no_folder_leaves_none(tmp_path: Path) -> None:
     demo = [sys.executable, str(ROOT / "examples" / "demo.py"), "nosuch"]
     done = subprocess.run(

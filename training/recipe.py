@@ -26,10 +26,10 @@ class Phase:
         average: momentum of the moving average of the weights that is measured and kept instead
             of the weights themselves (Polyak and Juditsky, SIAM J. Control Optim. 30 (1992)
             838-855); None: no average.
-        scale: of the pictures that a phase of the whole network trains on, 1 as large as the
-            recipe's, less for a cheaper step; what is measured and served keeps the recipe's size.
-            Trained on are parts, asked with whole pictures: smaller parts bring the two nearer to
-            one scale (Touvron et al., NeurIPS 2019).
+        scale: side of the pictures that a phase of the whole network trains on, as a share of the
+            recipe's; a step costs as much as their area. What is measured and served keeps the
+            recipe's size, as in Touvron et al., NeurIPS 2019, who train on smaller pictures than
+            they test on.
 
     Raises:
         ValueError: a scale where layers are frozen: their output is cached at the recipe's size.
