@@ -5,8 +5,9 @@
 Preset `recommended`: phase 1 trains the head, phase 2 the backbone from block 7 on. Whole epochs,
 one of each kind in turn. Writes `benchmarks/results/training_speed.json`: the uncached epoch's time
 over the cached one's, median, least and most of the rounds, and what making the cache costs once,
-in uncached epochs. Then a step of the whole network without oneDNN over one with it, each in a
-process of its own, in turn.
+in uncached epochs. Then a step of the whole network of `artkin`: on pictures of the recipe's size
+over one on the smaller ones of its phase 3, and without oneDNN over with it, each in a process of
+its own, in turn.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from benchmarks import command
 from index.collection import read_collection
 from training.dataset import prepare_dataset
 from training.fit import Fit
-from training.network import Cut, build_network, freeze, seeded_backbone
+from training.losses import style_loss
+from training.network import Cut, build_network, freeze, resized, seeded_backbone
 from training.prefix_cache import PixelViews, Views
 from training.presets import load_preset
 
@@ -58,9 +60,9 @@ def main() -> None:
         }
         for number, (name, start) in enumerate(STARTS.items(), 1):
             result[name] = _phase(fit, number, start)
-    result["step_without_onednn_over_with"] = _spread(
-        [_step("0") / _step("1") for _ in range(ROUNDS)]
-    )
+    steps = [(_step(), _step(scaled=False), _step(onednn="0")) for _ in range(ROUNDS)]
+    result["step_of_whole_size_over_scaled"] = _spread([whole / step for step, whole, _ in steps])
+    result["step_without_onednn_over_with"] = _spread([slow / step for step, _, slow in steps])
     path = Path("benchmarks/results/training_speed.json")
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
@@ -99,25 +101,27 @@ def _epoch(fit: Fit, model: keras.Model, views: Views) -> None:
         model.train_on_batch(views.varied(chosen, rng), fit.dataset.labels[chosen])
 
 
-def step_seconds() -> float:
-    """A training step of the whole network, the median of eight."""
-    recipe = load_preset("recommended")
+def step_seconds(scaled: bool) -> float:
+    """A training step of the whole network for the style alone, the median of eight."""
+    recipe = load_preset("artkin")
+    size = recipe.trained_size(recipe.phases[-1]) if scaled else recipe.size
     network = build_network(recipe, seeded_backbone(recipe), 10)
     freeze(network, 0)
-    network.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
-    pixels = np.zeros((recipe.batch, recipe.size, recipe.size, 3), np.uint8)
+    model = resized(keras.Model(network.input, network.outputs[0]), size)
+    model.compile("adam", style_loss(recipe.margin), jit_compile=False)
+    pixels = np.zeros((recipe.batch, size, size, 3), np.uint8)
     labels = np.zeros(recipe.batch, np.int64)
-    network.train_on_batch(pixels, labels)
+    model.train_on_batch(pixels, labels)
     seconds = []
     for _ in range(8):
         began = time.monotonic()
-        network.train_on_batch(pixels, labels)
+        model.train_on_batch(pixels, labels)
         seconds.append(time.monotonic() - began)
     return float(np.median(seconds))
 
 
-def _step(onednn: str) -> float:
-    program = "from benchmarks.training_speed import step_seconds; print(step_seconds())"
+def _step(*, scaled: bool = True, onednn: str = "1") -> float:
+    program = f"from benchmarks.training_speed import step_seconds; print(step_seconds({scaled}))"
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
