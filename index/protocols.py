@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Entry
-from index.looks import colour_histogram, copies, copy_hash, looked_at, pictures
+from index.looks import colour_histogram, copies, copy_sketch, looked_at, pictures
 from index.progress import track
 from index.release import Release
 from index.robustness import same_work_recall
@@ -81,7 +81,7 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
         }
     chosen = looked_at(entries)
     shown = track(pictures(release, chosen), len(chosen), "looking at pictures")
-    seen = [(colour_histogram(image), copy_hash(image)) for image in shown]
+    seen = [(colour_histogram(image), copy_sketch(image)) for image in shown]
     histograms = np.stack([histogram for histogram, _ in seen])
     groups = copies(np.stack([hashed for _, hashed in seen]))
     embeddings, labels = embeddings_of(release, chosen), labels_of(chosen)

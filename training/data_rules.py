@@ -125,8 +125,8 @@ def copies(document: Document) -> Finding | None:
         "copies",
         "note",
         None,
-        f"Pictures that are trained on too, the same or nearly: {told}. They were set aside and "
-        "flatter no number.",
+        f"Pictures that are in another part too, the same or nearly: {told}. They were set aside "
+        "and flatter no number.",
         {**parts},
         "Remove the copies from the collection.",
     )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from index.collection import Collection, Work
-from index.looks import copies, copy_hash
+from index.looks import copies, copy_sketch
 from index.progress import say, track
 from index.reading import Picture, in_order, read_picture
 from index.space.artefact import new_file
@@ -46,8 +46,9 @@ class Dataset:
         labels: int64 (works,), indices of `classes`.
         names: paths inside the collection.
         digests: SHA-256 of each file.
+        same: equal for copies of one work, as `index/looks.py` finds them.
         parts: rows of "train", "validation", "test" and "unused" (a test class not trained on, or
-            a copy of a training picture, which would flatter).
+            a copy of a picture in another part, which would flatter).
         classes: names, sorted.
         facts: what the report says of the pictures, as its `data`.
     """
@@ -56,6 +57,7 @@ class Dataset:
     labels: NDArray[np.int64]
     names: list[str]
     digests: list[str]
+    same: list[str]
     parts: dict[str, NDArray[np.int64]]
     classes: list[str]
     facts: dict[str, Any]
@@ -86,8 +88,15 @@ def prepare_dataset(collection: Collection, size: int, folder: Path) -> Dataset:
     classes = _check_classes([work for work, _ in kept])
     split = _split([work for work, _ in kept])
     pixels = np.memmap(folder / _PIXELS, np.uint8, "r", shape=(len(kept), size, size, 3))
-    hashes = np.stack([copy_hash(Image.fromarray(np.asarray(picture))) for picture in pixels])
-    aside = _set_copies_aside(split, [picture.sha256 for _, picture in kept], hashes)
+    sketches = np.stack([copy_sketch(Image.fromarray(np.asarray(picture))) for picture in pixels])
+    groups = copies(sketches)
+    same = [group or picture.sha256 for group, (_, picture) in zip(groups, kept, strict=True)]
+    aside = _set_copies_aside(split, same)
+    if "validation" not in split:
+        raise BadInput(
+            "training needs works to choose its best epoch by, which are not trained on or tested "
+            "with under another name; add two different pictures at least to some class"
+        )
     if "test" not in split:
         raise BadInput(
             "training needs test works of the classes trained on: a folder test/ with pictures "
@@ -102,10 +111,11 @@ def prepare_dataset(collection: Collection, size: int, folder: Path) -> Dataset:
                 "name": work.name,
                 "label": work.label,
                 "sha256": picture.sha256,
+                "same": one,
                 "grey": picture.greyscale,
                 "part": part,
             }
-            for (work, picture), part in zip(kept, split, strict=True)
+            for (work, picture), one, part in zip(kept, same, split, strict=True)
         ],
         "facts": facts | {"copies": aside, "by_class": _by_class(kept, split)},
     }
@@ -180,6 +190,8 @@ def load_dataset(folder: Path) -> Dataset:
         labels=np.array([codes.get(work["label"], -1) for work in works], np.int64),
         names=[work["name"] for work in works],
         digests=[work["sha256"] for work in works],
+        # Runs of before have files alone.
+        same=[work.get("same", work["sha256"]) for work in works],
         parts={part: np.array(found, np.int64) for part, found in rows.items()},
         classes=classes,
         facts=facts,
@@ -284,23 +296,22 @@ def _split(works: Sequence[Work]) -> list[str]:
     ]
 
 
-def _set_copies_aside(
-    parts: list[str], digests: Sequence[str], hashes: NDArray[np.bool_]
-) -> dict[str, int]:
-    """A picture that is trained on measures nothing, whatever its name or its file's format.
+def _set_copies_aside(parts: list[str], same: Sequence[str]) -> dict[str, int]:
+    """A picture that is trained on measures nothing, whatever its name or its file's format; nor
+    is an epoch chosen by a picture that is tested with.
 
     Returns:
         How many works have left "validation" and "test" for "unused".
     """
-    groups = copies(hashes)
-    rows = [row for row, part in enumerate(parts) if part == "train"]
-    trained = {digests[row] for row in rows} | {groups[row] for row in rows if groups[row]}
-    aside = {"validation": 0, "test": 0}
-    for row, part in enumerate(parts):
-        if part in aside and (digests[row] in trained or groups[row] in trained):
-            aside[part] += 1
+    aside = {}
+    seen = {one for one, part in zip(same, parts, strict=True) if part == "train"}
+    for part, where in (("test", "trained on"), ("validation", "trained on or tested with")):
+        rows = [row for row, of in enumerate(parts) if of == part]
+        found = [row for row in rows if same[row] in seen]
+        for row in found:
             parts[row] = "unused"
-    for part, count in aside.items():
-        if count:
-            say(f"left out of {part}: {count} copies of pictures that are trained on")
+        seen |= {same[row] for row in rows}
+        aside[part] = len(found)
+        if found:
+            say(f"left out of {part}: {len(found)} copies of pictures that are {where}")
     return aside

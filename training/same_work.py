@@ -47,10 +47,11 @@ def same_work(
     asking = track(pictures, len(chosen), "asking with changed pictures")
     encode = _encoder(run, dataset.pixels.shape[1])
     vectors = changed_vectors(asking, encode, gallery.shape[1])
-    found = found_again(vectors, gallery, chosen.tolist())
+    same = np.array([dataset.same[row] for row in rows])
+    found = found_again(vectors, gallery, chosen.tolist(), same.tolist())
     rule = None
     if work and len(gallery) > 1:
-        rule = copy_rule(_unit(vectors[..., work]), _unit(gallery[:, work]), chosen)
+        rule = copy_rule(_unit(vectors[..., work]), _unit(gallery[:, work]), chosen, same)
     return {
         "recall_at_1": found.recall.value,
         "interval": [found.recall.low, found.recall.high],
@@ -61,7 +62,9 @@ def same_work(
     }
 
 
-def copy_rule(vectors: Floats, gallery: Floats, rows: NDArray[np.int64]) -> CopyRule:
+def copy_rule(
+    vectors: Floats, gallery: Floats, rows: NDArray[np.int64], same: NDArray[Any]
+) -> CopyRule:
     """The cosine that few strangers reach, and what it costs.
 
     Args:
@@ -69,9 +72,10 @@ def copy_rule(vectors: Floats, gallery: Floats, rows: NDArray[np.int64]) -> Copy
             is, which tells nothing.
         gallery: float32 (test works, d), unit norm.
         rows: of the works in the gallery.
+        same: (test works,), equal for copies of one work: they are no strangers.
     """
     pairs = [
-        own_and_other(asking, gallery, np.arange(len(gallery)) == row)
+        own_and_other(asking, gallery, same == same[row])
         for asking, row in zip(vectors[:, 1:], rows, strict=True)
     ]
     own, other = (np.concatenate(kind) for kind in zip(*pairs, strict=True))

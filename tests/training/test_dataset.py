@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from index.collection import read_collection
 from index.space.errors import BadInput
@@ -116,6 +116,49 @@ def test_copies_of_training_pictures_measure_nothing(tmp_path, painted_collectio
     assert len(dataset.parts["test"]) == 15
     assert "left out of test: 2 copies of pictures that are trained on" in capsys.readouterr().out
     assert dataset.facts["copies"] == {"validation": 0, "test": 2}
+
+
+def test_no_epoch_is_chosen_by_a_picture_that_is_tested_with(tmp_path, painted_collection, capsys):
+    root = tmp_path / "art"
+    painted_collection(root / "train", each=12, seed=1)
+    painted_collection(root / "test", each=5, seed=2)
+    straight = prepare(root, tmp_path / "straight")
+    for row in straight.parts["validation"][:2]:
+        with Image.open(root / straight.names[row]) as picture:
+            picture.convert("RGB").save(root / "test" / "baroque" / f"scan-{row}.jpg", quality=40)
+    dataset = prepare(root, tmp_path / "run")
+    unused = {dataset.names[row] for row in dataset.parts["unused"]}
+    assert unused == {straight.names[row] for row in straight.parts["validation"][:2]}
+    assert dataset.facts["copies"] == {"validation": 2, "test": 0}
+    assert "left out of validation: 2 copies of pictures" in capsys.readouterr().out
+
+
+def test_without_a_work_to_validate_training_is_refused(tmp_path, painted_collection):
+    root = tmp_path / "art"
+    painted_collection(root / "test", each=3, seed=2)
+    for style in ("baroque", "cubism"):
+        painted_collection(root / "train", each=1, styles=[style], seed=1)
+        (only,) = (root / "train" / style).iterdir()
+        (only.parent / f"twin{only.suffix}").write_bytes(only.read_bytes())
+    with pytest.raises(BadInput, match="to choose its best epoch by"):
+        prepare(root, tmp_path / "run")
+
+
+def test_different_things_on_a_plain_ground_are_no_copies(tmp_path):
+    """Twenty coins a class, as coins are photographed: none leaves its part."""
+    rng = np.random.default_rng(0)
+    for name in ("obverse", "reverse"):
+        (tmp_path / "art" / name).mkdir(parents=True)
+        for number in range(20):
+            coin = Image.fromarray(rng.integers(60, 200, (9, 9, 3), np.uint8)).resize((112, 112))
+            disc = Image.new("L", coin.size, 0)
+            ImageDraw.Draw(disc).ellipse((0, 0, 112, 112), fill=255)
+            picture = Image.new("RGB", (224, 224), "white")
+            picture.paste(coin, (56, 56), disc)
+            picture.save(tmp_path / "art" / name / f"{number}.jpg", quality=90)
+    dataset = prepare(tmp_path / "art", tmp_path / "run")
+    assert dataset.facts["copies"] == {"validation": 0, "test": 0}
+    assert len(set(dataset.same)) == 40
 
 
 def test_what_the_report_says_of_the_pictures(tmp_path, painted_collection):

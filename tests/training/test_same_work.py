@@ -12,7 +12,7 @@ def test_a_copy_has_what_one_in_two_hundred_strangers_reaches():
     other = np.arange(1000) / 1000
     changed = np.stack([np.sqrt(1 - other**2), other], axis=1)
     vectors = np.concatenate([[[1.0, 0.0]], changed])[None].astype(np.float32)
-    rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]))
+    rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]), np.arange(2))
     assert rule.cosine == pytest.approx(0.995)
     assert rule.false_alarms == pytest.approx(0.005)
     assert rule.missed == pytest.approx(0.9)
@@ -21,5 +21,16 @@ def test_a_copy_has_what_one_in_two_hundred_strangers_reaches():
 
 def test_a_refused_picture_is_missed_and_no_alarm():
     vectors = np.array([[[1, 0], [1, 0], [np.nan, np.nan]]], np.float32)
-    rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]))
+    rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]), np.arange(2))
     assert (rule.cosine, rule.missed, rule.false_alarms) == (0.0, 0.5, 0.5)
+
+
+def test_another_scan_of_a_work_is_no_stranger():
+    """Three works at right angles, the first there twice: nobody reaches 0 but its own."""
+    gallery = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
+    vectors = np.repeat(gallery[[0, 2]][:, None], 3, axis=1)
+    same = np.array(["a", "a", "b", "c"])
+    rule = copy_rule(vectors, gallery, np.array([0, 2]), same)
+    assert (rule.cosine, rule.missed) == (0.0, 0.0)
+    apart = copy_rule(vectors, gallery, np.array([0, 2]), np.arange(4))
+    assert (apart.cosine, apart.missed) == (1.0, 0.0)
