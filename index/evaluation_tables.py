@@ -115,6 +115,7 @@ def _show_baselines(result: dict[str, Any]) -> None:
     for name, title in _BASELINES.items():
         table.add_row(title, _mean(found["precision"][name]))
     console.print(table)
+    say(found["note"])
     for name, reason in found["reasons"].items():
         say(f"{_BASELINES[name]}: {reason}")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Entry
+from index.filters import facet_value
 from index.looks import colour_histogram, copies, copy_sketch, looked_at, pictures
 from index.progress import track
 from index.release import Release
@@ -25,6 +26,8 @@ from index.space.retrieval import Retrieval
 
 ROBUSTNESS_WORKS = 500
 _NOBODY = "no work has a label"
+# As catalogues say it in English; "Artist unknown (French, 19th century)" is not one artist.
+_NAMELESS = ("unknown", "artist unknown", "unidentified", "anonymous")
 Measured = dict[str, Any]
 
 
@@ -59,13 +62,19 @@ def artist_disjoint(release: Release, entries: Sequence[Entry], k: int) -> Measu
     """Leave-one-out in which no work finds another of its own artist."""
     if not entries:
         return _measured(None, _NOBODY)
-    artists = [entry.metadata.get("artist", "").strip().casefold() for entry in entries]
+    artists = [_artist(entry) for entry in entries]
     if not any(artists):
         return _measured(None, "no work has an artist; give the manifest a column `artist`")
     found = leave_one_out(embeddings_of(release, entries), labels_of(entries), k, exclude=artists)
     nameless = sum(not artist for artist in artists)
-    note = f"no work finds its own artist's; {nameless} without an artist find all"
+    note = f"no work finds its own artist's; {nameless} without an artist's name find all"
     return _measured(found.as_dict(), note)
+
+
+def _artist(entry: Entry) -> str:
+    """The name as filters compare it, or "" of nobody in particular."""
+    name = facet_value("artist", entry.metadata.get("artist", ""))
+    return "" if name.startswith(_NAMELESS) else name
 
 
 def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | None) -> Measured:

@@ -68,12 +68,14 @@ def few_test_works(document: Document) -> Finding | None:
         )
     if least >= TEST_WORKS:
         return None
+    off = "nothing is known of such a class"
+    if least:
+        off = f"with {least} works a class's accuracy may be {_interval(least):.0f} points off"
     return Finding(
         "test_size",
         "problem",
         None,
-        f"The test set is small ({told}): with {least} works a class's accuracy may be "
-        f"{_interval(least):.0f} points off.",
+        f"The test set is small ({told}): {off}.",
         {"test_works": works, "smallest_class": least},
         "Test on 100 to 200 works a class.",
     )
@@ -161,4 +163,4 @@ DATA_RULES: tuple[Rule, ...] = (
 
 def _interval(works: int) -> float:
     """Half the 95 % interval of an accuracy of a half, in points."""
-    return 100 * 1.96 * 0.5 / sqrt(max(works, 1))
+    return 100 * 1.96 * 0.5 / sqrt(works)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,7 @@ def check_same(collection: Collection, folder: Path) -> None:
     with reading(folder / WORKS):
         before = json.loads((folder / WORKS).read_text(encoding="utf-8"))["files"]
     now = _files(collection)
-    classes = {str(label) for _, label in before.values()} ^ {
-        str(label) for _, label in now.values()
-    }
+    classes = _classes(before) ^ _classes(now)
     if classes:
         raise BadInput(
             "a run is resumed with the classes it was started with; come or gone: "
@@ -165,6 +163,10 @@ def remove_dataset(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _classes(files: Mapping[str, Any]) -> set[str]:
+    return {str(label) for _, label in files.values() if label is not None}
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -209,12 +211,16 @@ def _looks(pictures: Sequence[Picture], size: int) -> dict[str, int]:
 def _by_class(
     kept: Sequence[tuple[Work, Picture]], split: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Works of each class by part."""
+    """Works of each class that is trained on, by part."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for (work, _), part in zip(kept, split, strict=True):
         counts[str(work.label)][part] += 1
     parts = ("train", "validation", "test")
-    return {label: {part: found[part] for part in parts} for label, found in counts.items()}
+    return {
+        label: {part: found[part] for part in parts}
+        for label, found in counts.items()
+        if found["train"]
+    }
 
 
 def _check_classes(works: Sequence[Work]) -> list[str]:

@@ -13,6 +13,7 @@ from index.progress import figure
 from training.data_rules import DATA_RULES
 from training.document import (
     Document,
+    at_best,
     best_epoch,
     count,
     curve,
@@ -32,7 +33,7 @@ RECOMMENDED = "recommended"
 SETTINGS = (
     "an embedding of 256 or 512 dimensions",
     "BatchNormalization after pooling",
-    "unfreeze the last 20 to 30 layers, or block 7, at a lower rate",
+    "unfreeze the last 20 to 30 layers, or block 7, which so few bear: 2e-4 at the most",
     "5 to 10 epochs a phase, with EarlyStopping",
     "cosine decay of the rate, or warm-up before it",
     "256 x 256 pixels, without enlarging",
@@ -87,9 +88,8 @@ def next_experiment(document: Document, findings: Sequence[Finding]) -> dict[str
         text = f"Train again with the preset {RECOMMENDED}."
         return _experiment(RECOMMENDED, text, SETTINGS, open_)
     steps = tuple(dict.fromkeys(finding.next_step for finding in open_ if finding.next_step))
-    return _experiment(
-        name, f"Train {name} again, changed like this in training/presets/{name}.py.", steps, open_
-    )
+    text = f"Train {name} again after what follows; its recipe is training/presets/{name}.py."
+    return _experiment(name, text, steps, open_)
 
 
 def _experiment(
@@ -115,7 +115,12 @@ def _validation(phase: Document) -> list[str]:
         told = f"Validation accuracy {verb} from {values[0]:.3f} to {values[-1]:.3f}"
         if abs(change) < 0.0005:
             told = f"Validation accuracy stayed at {values[-1]:.3f}"
-    return [told + (f"; epoch {epoch} was the best." if epoch is not None else ".")]
+        if abs(change) < 0.0005 <= max(values) - min(values):
+            told = f"Validation accuracy ended where it began, at {values[-1]:.3f}"
+    if epoch is None:
+        return [told + "."]
+    by = "" if at_best(phase, "validation_precision_at_5") is None else " by Precision@5"
+    return [f"{told}; epoch {epoch} was the best{by}."]
 
 
 def _test(phase: Document) -> list[str]:

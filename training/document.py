@@ -27,7 +27,11 @@ def number(document: Any, *path: str) -> float | None:
     value = field(document, *path)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        found = float(value)
+    except OverflowError:  # JSON's integers have no end
+        return None
+    return found if math.isfinite(found) else None
 
 
 def count(document: Any, *path: str) -> int | None:
@@ -153,6 +157,8 @@ def layers_in_words(document: Document, phase: Document) -> str:
     if origin == "stem" or planned == 0:
         return "the whole network"
     if origin is None and isinstance(planned, int):
-        return f"the last {-planned} layers" if planned < 0 else f"all layers from the {planned}th"
+        if planned < 0:
+            return f"the last {-planned} layers" if planned < -1 else "the last layer"
+        return f"all layers from number {planned}"
     of = f" ({layers} layers)" if layers is not None else ""
     return f"the backbone from {origin or planned or 'an unknown layer'} on{of}"

@@ -151,7 +151,7 @@ def summarise(
 
 def _why_nothing(answerable: NDArray[np.bool_], gallery: Gallery) -> str | None:
     if len(np.unique(gallery.codes)) < 2:
-        return "there is one class only: every neighbour is right, nothing is measured"
+        return "only one class is searched in: every neighbour has it, nothing is measured"
     if not answerable.any():
         return "no query has another work of its class that it may find"
     return None

@@ -82,7 +82,7 @@ def test_one_work_or_one_class_has_no_numbers() -> None:
     assert (one.precision, one.silhouette, one.silhouette_cosine) == (None, None, None)
     same = evaluate(on_circle(0, 5, 9), list("aaa"), k=5)
     assert (same.precision, same.chance, same.silhouette) == (None, None, None)
-    assert "one class only" in same.reasons["precision"]
+    assert "only one class" in same.reasons["precision"]
     assert "two classes" in same.reasons["silhouette"]
     assert same.measures["mean_average_precision"].value is None
 
