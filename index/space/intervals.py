@@ -2,8 +2,8 @@
 
 Interval: percentile bootstrap by query (Efron & Tibshirani 1993, ch. 13), 1000 resamples, 2.5 and
 97.5 %. It says what another draw of queries from the same collection would give; the gallery stays
-as it is. Where all queries have 1, or all 0, resamples cannot differ; there the exact binomial
-bound stands, 0.025^(1/n) from below, 1 minus that from above.
+as it is. Where all queries have the same value resamples cannot differ; there the exact binomial
+bound stands: at least a share of 0.025^(1/n) of all queries has that value, the rest may have any.
 
 Difference: paired randomisation test (Smucker, Allan, Carterette, CIKM 2007): under the null
 hypothesis each query's difference may as well have the other sign; 10,000 assignments of signs,
@@ -47,21 +47,15 @@ def means(values: Doubles) -> list[Mean]:
     Args:
         values: float64 of shape (queries, measures), each from 0 to 1.
     """
-    count = len(values)
-    bound = 0.025 ** (1 / max(count, 1))
-    found = []
-    for mean in differences(values):
-        low, high = mean.low, mean.high
-        if count > 1 and mean.value == 1:
-            low = bound
-        if count > 1 and mean.value == 0:
-            high = 1 - bound
-        found.append(Mean(mean.value, low, high))
-    return found
+    return _means(values, least=0.0)
 
 
 def differences(values: Doubles) -> list[Mean]:
-    """The same of numbers from -1 to 1, by resamples alone."""
+    """The same of numbers from -1 to 1."""
+    return _means(values, least=-1.0)
+
+
+def _means(values: Doubles, least: float) -> list[Mean]:
     count, columns = values.shape
     if count == 0:
         return [Mean(None)] * columns
@@ -69,6 +63,10 @@ def differences(values: Doubles) -> list[Mean]:
     if count == 1:
         return [Mean(float(value)) for value in centre]
     low, high = np.percentile(_resampled(values), (2.5, 97.5), axis=0)
+    equal = (values == values[0]).all(axis=0)
+    share = 0.025 ** (1 / count)
+    low = np.where(equal, share * centre + (1 - share) * least, low)
+    high = np.where(equal, share * centre + (1 - share), high)
     return [Mean(*map(float, figures)) for figures in zip(centre, low, high, strict=True)]
 
 

@@ -36,7 +36,19 @@ def test_queries_that_all_agree_are_no_certainty() -> None:
     every, none = means(np.tile([1.0, 0.0], (30, 1)))
     assert (every.value, every.low, every.high) == (1.0, pytest.approx(0.8843, abs=1e-4), 1.0)
     assert (none.value, none.low, none.high) == (0.0, 0.0, pytest.approx(0.1157, abs=1e-4))
-    assert differences(np.zeros((30, 1))) == [Mean(0.0, 0.0, 0.0)]
+    (same,) = differences(np.zeros((30, 1)))
+    assert (same.low, same.high) == (
+        pytest.approx(-0.1157, abs=1e-4),
+        pytest.approx(0.1157, abs=1e-4),
+    )
+    # Of four, two in five at least have the value: 0.025 ^ (1/4) is 0.3976.
+    (worse,) = differences(np.full((4, 1), -1.0))
+    assert (worse.low, worse.high) == (-1.0, pytest.approx(0.2047, abs=1e-4))
+    (third,) = means(np.full((4, 1), 1 / 3))
+    assert (third.low, third.high) == (
+        pytest.approx(0.1325, abs=1e-4),
+        pytest.approx(0.7349, abs=1e-4),
+    )
 
 
 def test_few_queries_have_no_interval() -> None:
