@@ -36,10 +36,9 @@ def varied(pixels: Pixels, views: int, rng: np.random.Generator, size: int | Non
     sides = (size, size) if size else pixels.shape[1:3]
     if views > 2:
         return _changed(pixels, rng, sides)
-    if size and sides != pixels.shape[1:3]:
-        pixels = _resized(
-            pixels, np.tile(np.array([0, 0, 1, 1], np.float32), (len(pixels), 1)), sides
-        )
+    if sides != pixels.shape[1:3]:
+        whole = np.tile(np.array([0, 0, 1, 1], np.float32), (len(pixels), 1))
+        pixels = _resized(pixels, whole, sides)
     if views == 2:
         chosen = rng.random(len(pixels)) < 0.5
         pixels = pixels.copy()
