@@ -21,7 +21,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from benchmarks import command
+from benchmarks import command, work_parts
 from benchmarks import style_losses as losses
-from benchmarks.frozen_heads import WORK_SHARES, Bench, Floats, principal
+from benchmarks.frozen_features import FrozenFeatures
+from benchmarks.frozen_heads import StyleHeads
 from benchmarks.style_losses import BASE
 from index.space.preprocessing import BACKGROUND
 from training.augment import random_parts
@@ -122,19 +122,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "lite1": {"backbone": "lite1"},
     "lite2": {"backbone": "lite2"},
 }
-WORK_ROWS: dict[str, Callable[[Bench], tuple[Floats, Floats]]] = {
-    "taught the untrained features, half whitened (the preset)": lambda bench: (
-        bench.work,
-        bench.asked_work,
-    ),
-    "taught their principal components as they are": lambda bench: bench.taught_work(
-        partial(principal, whiten=False)
-    ),
-    "taught them whitened": lambda bench: bench.taught_work(partial(principal, whiten=True)),
-    "taught that two views of a work are one": Bench.work_of_pairs,
-    "block 6, pooled and standardised": lambda bench: bench.pooled_work("block6"),
-    "the last feature map, pooled and standardised": lambda bench: bench.pooled_work("last"),
-}
 
 
 def main() -> None:
@@ -142,28 +129,30 @@ def main() -> None:
     parser = command.Command(__doc__)
     parser.add_argument("data", type=command.folder)
     options = parser.parse_args()
-    bench = Bench(options.data, Path("runs/ablation"))
+    frozen = FrozenFeatures(options.data, Path("runs/ablation"))
+    heads = StyleHeads(frozen, work_parts.taught(frozen, work_parts.half_whitened))
     result = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
     result |= {
         "command": f"python -m benchmarks.ablation {options.data}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "trained": len(bench.train),
-        "validated": len(bench.validation),
+        "trained": len(frozen.train),
+        "validated": len(frozen.validation),
     }
-    rows, work_rows = result.setdefault("rows", {}), result.setdefault("work_parts", {})
-    if len(rows) < len(ROWS) or len(work_rows) < len(WORK_ROWS):
+    rows, parts = result.setdefault("rows", {}), result.setdefault("work_parts", {})
+    if len(rows) < len(ROWS) or len(parts) < len(work_parts.ROWS):
         # What all are compared with; interrupted, it is trained once more.
-        first = bench.row()
+        first = heads.row()
         seconds = first.pop("cpu_seconds")
         rows.setdefault("the base", first | {"cost": 1.0})
-    for name, make in WORK_ROWS.items():
-        if name not in work_rows:
-            work_rows[name] = bench.work_row(*make(bench))
-            print(name, work_rows[name], flush=True)
+    for name, make in work_parts.ROWS.items():
+        if name not in parts:
+            assert heads.base is not None
+            parts[name] = work_parts.measured(frozen, heads.base, make(frozen))
+            print(name, parts[name], flush=True)
             _write(result)
     for name, change in ROWS.items():
         if name not in rows:
-            rows[name] = row = bench.row(**change)
+            rows[name] = row = heads.row(**change)
             row["cost"] = round(row.pop("cpu_seconds") / seconds, 2)
             print(name, rows[name], flush=True)
             _write(result)
@@ -207,8 +196,8 @@ def _write(result: dict[str, Any]) -> None:
         "joined with each at three weights. The backbone is as it was downloaded: fine-tuned for",
         "style, its own late blocks forget, what was taught stays.",
         "",
-        f"| work part | alone | {' | '.join(f'weight {share}' for share in WORK_SHARES)} |",
-        "|---" * (2 + len(WORK_SHARES)) + "|",
+        f"| work part | alone | {' | '.join(f'weight {share}' for share in work_parts.WEIGHTS)} |",
+        "|---" * (2 + len(work_parts.WEIGHTS)) + "|",
     ]
     for name, row in result["work_parts"].items():
         cells = [

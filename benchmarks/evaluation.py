@@ -25,17 +25,18 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import command
-from index.catalogue import Catalogue, Entry, write_catalogue
+from index.catalogue import Catalogue, Entry
 from index.evaluation import evaluate_release
 from index.protocols import embeddings_of, labels_of
-from index.release import CATALOGUE, INDEX, THUMBNAILS, ReleaseManifest, ask_canaries, open_release
+from index.release import CATALOGUE, INDEX, ReleaseManifest, ask_canaries, open_release
 from index.releases import new_release_id
 from index.space.artefact import new_folder, write_manifest
 from index.space.encoder import PRECISION
 from index.space.metrics import evaluate
 from index.space.model import Part
-from index.thumbnails import make_thumbnail, thumbnail_writer
+from index.thumbnails import make_thumbnail
 from index.vectors import FaissVectors
+from index.writing import write_works
 
 WORKS, DIMENSION, CLASSES, ARTISTS = 100_000, 512, 10, 5_000
 PARTS = [Part(name="style", width=256, weight=0.5), Part(name="work", width=256, weight=0.5)]
@@ -94,15 +95,12 @@ def make_release(releases: Path) -> Path:
     vectors += 4.5 * rng.standard_normal(vectors.shape, np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     picture = make_thumbnail(Image.fromarray(rng.integers(0, 256, (240, 320, 3), np.uint8)))
-    id_ = new_release_id()
+    works = ((_entry(row, codes[row]), vectors[row], picture) for row in range(WORKS))
+    id_ = new_release_id(releases)
     with new_folder(releases / id_) as folder:
-        index = FaissVectors(DIMENSION)
-        index.add(vectors, np.arange(WORKS))
-        index.save(folder / INDEX)
-        write_catalogue(folder / CATALOGUE, (_entry(row, codes[row]) for row in range(WORKS)))
-        with thumbnail_writer(folder / THUMBNAILS) as add:
-            for row in range(WORKS):
-                add(row, picture)
+        with write_works(folder, works, vectors.shape, lambda written: written[:, :2].tolist()):
+            pass
+        index = FaissVectors.load(folder / INDEX)
         catalogue = Catalogue(folder / CATALOGUE)
         manifest = ReleaseManifest(
             files={},
@@ -119,6 +117,7 @@ def make_release(releases: Path) -> Path:
             left_out={},
             bad=[],
             canaries=ask_canaries(vectors[:2], index, catalogue),
+            confidence=None,
         )
         catalogue.close()
         write_manifest(folder, manifest)

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 
 from benchmarks import command
-from benchmarks.frozen_heads import split
+from benchmarks.frozen_features import split
 from benchmarks.paintings import WIKIART
 from index.collection import read_collection
 from index.space.comparison import compare
@@ -71,7 +71,7 @@ def main() -> None:
         _Fit(heads, dataset, runs / "heads", {}, shared).run()
         for name, change in ROWS.items():
             run = shutil.copytree(runs / "heads", runs / name.replace(" ", "-"))
-            reports, _ = _Fit(recipe, dataset, run, change, shared).run()
+            reports = _Fit(recipe, dataset, run, change, shared).run().reports
             with np.load(run / "phase2_test.npz") as arrays:
                 style = arrays["embeddings"][:, : recipe.dimension]
                 labels = arrays["labels"]
@@ -143,7 +143,7 @@ class _Fit(Fit):
         )
 
 
-class BlockwiseAdam(keras.optimizers.Adam):
+class BlockwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]
     """Adam at rates that differ by block."""
 
     def __init__(self, factors: Mapping[str, float], *args: Any, **options: Any) -> None:

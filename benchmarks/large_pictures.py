@@ -166,7 +166,7 @@ def together(folder: Path) -> dict[str, object]:
     for (kind, megapixels), path in zip(TOGETHER, paths, strict=True):
         _itself("make", kind, str(megapixels), str(path))
     what = [f"{kind}, {megapixels} megapixels" for kind, megapixels in TOGETHER]
-    return {"pictures": what} | json.loads(_itself("read", *map(str, paths)))
+    return {"pictures": what, **json.loads(_itself("read", *map(str, paths)))}
 
 
 def step(name: str, *arguments: str) -> None:

@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("model", type=command.model)
     parser.add_argument("data", type=command.folder)
     options = parser.parse_args()
-    result = {}
+    result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         art = Path(shutil.copytree(options.data, Path(folder) / "art"))
         result["throughput"] = throughput(load_model(options.model), art, Path(folder))

@@ -33,7 +33,7 @@ from index.collection import read_collection
 from training.dataset import prepare_dataset
 from training.fit import Fit
 from training.losses import style_loss
-from training.network import Cut, build_network, freeze, resized, seeded_backbone
+from training.network import build_network, freeze, resized, seeded_backbone
 from training.prefix_cache import PixelViews, Views
 from training.presets import load_preset
 
@@ -77,7 +77,7 @@ def _phase(fit: Fit, number: int, start: str | None) -> dict[str, Any]:
     pixels = PixelViews(fit.dataset.pixels, fit.recipe.views)
     kinds = {
         "cached": (fit._compiled(cut, phase), cached),
-        "uncached": (fit._compiled(Cut(cut.block, [], cut.trainable), phase), pixels),
+        "uncached": (fit._compiled(replace(cut, frozen=[]), phase), pixels),
     }
     for model, views in kinds.values():
         _epoch(fit, model, views)  # traced and warm

@@ -62,10 +62,12 @@ def small_disk() -> Iterator[Callable[[Path, str], None]]:
             pytest.skip("mounting needs root")
         command = ["mount", "-t", "tmpfs", "-o"]
         if folder in mounted:
-            subprocess.run([*command, f"remount,size={size}", "artkin-test", folder], check=True)
+            subprocess.run(
+                [*command, f"remount,size={size}", "artkin-test", str(folder)], check=True
+            )
             return
         folder.mkdir()
-        made = [*command, f"size={size}", "artkin-test", folder]
+        made = [*command, f"size={size}", "artkin-test", str(folder)]
         if subprocess.run(made, check=False, capture_output=True).returncode:
             pytest.skip("mounting is not allowed here")
         mounted.append(folder)

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from index.parallel import parallel_map
 from index.progress import figure, say, track
 from index.space.artefact import new_file
 from index.space.errors import ArtkinError
@@ -34,6 +35,7 @@ from training.network import (
     POOL_BN,
     Cut,
     behind,
+    cut_at,
     embedding,
     freeze,
     parts_of,
@@ -44,12 +46,16 @@ from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
 from training.recipe import Phase, Recipe
 from training.same_work import same_work
 from training.schedules import learning_rate
-from training.state import FILE, RunState, load_state, reading, save_state
+from training.state import RunState, load_state, reading, save_state
 
 TRAIN_SAMPLE = 1000
 # A small collection is trained in small batches, and several times an epoch where those are still
 # few: in a step or two nothing is learnt.
 STEPS_AT_LEAST, SMALLEST_BATCH = 32, 8
+
+
+class _NoNumberError(ArtkinError):
+    """A step's loss, or the weights after it, are not finite."""
 
 
 @dataclass(frozen=True)
@@ -115,27 +121,32 @@ class Fit:
             targets = work_targets(self._untrained, rows, recipe.work.dimension)
             self._losses.append(work_loss(targets, recipe.work.temperature))
 
-    def run(self) -> tuple[list[dict[str, Any]], float]:
+    def run(self) -> RunState:
         """Train all phases from the saved state, if there is one.
 
-        May be interrupted anywhere: what is on disk is always the last whole epoch.
+        May be interrupted anywhere: what is on disk is always the last whole epoch. A loss that is
+        no number any more ends the run with the epochs before it.
 
         Returns:
-            One report a phase: its epochs, the best one, whether it was kept, its test metrics;
-            the seconds of all sessions.
+            With one report a phase: its epochs, the best one, whether it was kept, its test
+            metrics.
 
         Raises:
-            ArtkinError: the loss is no longer a number.
+            ArtkinError: the loss is no number before any epoch has ended.
         """
         state = load_state(self.folder) or RunState()
         for number in range(len(state.reports) + 1, len(self.recipe.phases) + 1):
+            if state.diverged:
+                break
             phase = self.recipe.phases[number - 1]
             if phase.epochs == 0:
                 state.reports.append({"phase": number, "skipped": True, "kept": False})
                 continue
             self._run_phase(number, phase, state)
         self._save(state)
-        return state.reports, state.seconds
+        for cache in self.folder.glob("prefix_phase*"):  # of a phase that was not come to
+            cache.unlink()
+        return state
 
     def measure_untrained(self) -> dict[str, Any]:
         """What the backbone's pooled features are worth on the test works before any training:
@@ -171,9 +182,16 @@ class Fit:
         if state.epoch:
             state.restore_optimizer(current.model.optimizer)
         say(f"{current.name}: {_describe(cut)}, {phase.epochs} epochs at {phase.learning_rate:g}")
-        while state.epoch < phase.epochs and not _is_patience_over(state, phase):
-            self._run_epoch(current, state)
-        self._end_phase(current, cut, state)
+        try:
+            while state.epoch < phase.epochs and not _is_patience_over(state, phase):
+                self._run_epoch(current, state)
+        except _NoNumberError as error:
+            if not (state.epoch or state.kept):
+                raise
+            state.diverged = str(error)
+        if state.epoch:
+            self._end_phase(current, cut, state)
+        self._cache(number).unlink(missing_ok=True)
 
     def _run_epoch(self, current: _Current, state: RunState) -> None:
         start = time.monotonic()
@@ -238,8 +256,6 @@ class Fit:
         }
         state.end_phase(current.number, report)
         self._save(state)
-        for cache in self.folder.glob("prefix_phase*"):
-            cache.unlink()
         verdict = "kept" if report["kept"] else f"not kept, phase {state.kept} was better"
         say(
             f"{current.name} ends: best epoch {report['best_epoch']}, test accuracy "
@@ -283,10 +299,29 @@ class Fit:
         if not cut.frozen:
             size = self.recipe.trained_size(self.recipe.phases[number - 1])
             return PixelViews(self.dataset.pixels, self.recipe.views, size)
-        prefix = keras.Model(self.network.input, cut.frozen)
-        path = self.folder / f"prefix_phase{number}.f16"
+        frozen = {number: cut.frozen} | self._frozen_later(cut, number)
+        prefixes = {
+            self._cache(phase): keras.Model(self.network.input, tensors)
+            for phase, tensors in frozen.items()
+        }
         varied = np.sort(self.dataset.parts["train"])
-        return cache_prefix(prefix, self.dataset.pixels, path, self.recipe.views, varied)
+        return cache_prefix(prefixes, self.dataset.pixels, self.recipe.views, varied)
+
+    def _frozen_later(self, cut: Cut, number: int) -> dict[int, list[Any]]:
+        """Of the next phases, what their frozen layers hand over: those that begin no later than
+        this one are the same already, and on the way."""
+        found = {}
+        for later, phase in enumerate(self.recipe.phases[number:], number + 1):
+            at = cut_at(self.network, phase.unfreeze_from)
+            if not at.frozen or at.first > cut.first:
+                break
+            if phase.epochs:
+                found[later] = at.frozen
+            cut = at
+        return found
+
+    def _cache(self, number: int) -> Path:
+        return self.folder / f"prefix_phase{number}.f16"
 
     def _untrained_features(self) -> NDArray[np.float32]:
         """Pooled, (works, channels); on disk, as a run that goes on needs them again."""
@@ -383,21 +418,24 @@ class Fit:
                 layer.seed_generator.state.assign([current.number, epoch])
         train = self.dataset.parts["train"]
         order = np.concatenate([rng.permutation(len(train)) for _ in range(self._passes)])
-        for start in range(0, len(order), self._batch):
+
+        def batch(start: int) -> tuple[Inputs, Inputs]:
             chosen = order[start : start + self._batch]
             rows = train[chosen]
             # The classifier's answer is the class, the work part's the place among the targets.
             labels = self.dataset.labels[rows]
             answers = [labels, chosen] if self.recipe.work else labels
-            yield current.views.varied(rows, rng), answers
+            return current.views.varied(rows, rng), answers
+
+        # Made while the one before is trained on; by one thread, as `rng` is drawn from in order.
+        return parallel_map(batch, range(0, len(order), self._batch), workers=1, ahead=1)
 
     def _check_step(self, loss: float, name: str, step: int) -> None:
         if not np.isfinite(loss):
-            kept = f"what was best before is kept in {self.folder}"
-            raise ArtkinError(
+            raise _NoNumberError(
                 f"the loss must be a number; {name}, step {step} gave {loss}. Lower that phase's "
-                f"learning_rate in training/presets/{self.recipe.name}.py and train again; "
-                f"{kept if (self.folder / FILE).exists() else 'no epoch had ended'}"
+                f"learning_rate in training/presets/{self.recipe.name}.py and train again in "
+                "another --run"
             )
 
 

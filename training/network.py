@@ -139,11 +139,13 @@ class Cut:
     """Where the trainable part of the backbone begins.
 
     Args:
+        first: the first trainable layer of the backbone's, their number where there is none.
         block: the first trainable block, or None where only the head is trained.
         frozen: the tensors that the frozen layers hand over; none where nothing is frozen.
         trainable: backbone layers behind the cut that hold weights to train.
     """
 
+    first: int
     block: str | None
     frozen: list[Any]
     trainable: int
@@ -151,6 +153,17 @@ class Cut:
 
 def freeze(network: keras.Model, unfreeze_from: int | str | None) -> Cut:
     """Set what is trainable; the caller compiles again, or nothing changes.
+
+    Args, returns, raises: see `cut_at`.
+    """
+    cut = cut_at(network, unfreeze_from)
+    for index, layer in enumerate(backbone_layers(network)):
+        layer.trainable = index >= cut.first and not _is_norm(layer)
+    return cut
+
+
+def cut_at(network: keras.Model, unfreeze_from: int | str | None) -> Cut:
+    """Where a phase's trainable part begins.
 
     Args:
         unfreeze_from: see `training.recipe.Phase`.
@@ -160,21 +173,23 @@ def freeze(network: keras.Model, unfreeze_from: int | str | None) -> Cut:
     """
     layers = backbone_layers(network)
     first = _first_trainable(layers, unfreeze_from)
-    for index, layer in enumerate(layers):
-        layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
-    trainable = sum(1 for layer in layers if layer.trainable_weights)
+    trainable = sum(1 for layer in layers[first:] if layer.weights and not _is_norm(layer))
     if first == len(layers):
-        return Cut(None, [network.get_layer(POOL).output], 0)
+        return Cut(first, None, [network.get_layer(POOL).output], 0)
     block = block_of(layers[first].name)
     if first == 0:
-        return Cut(block, [], trainable)
+        return Cut(first, block, [], trainable)
     before = {layer.name for layer in layers[:first]}
     pools = [
         layer.output
         for layer in network.layers
         if layer.name.startswith(_POOLS) and layer.name.partition("_")[2] in before
     ]
-    return Cut(block, [layers[first - 1].output, *pools], trainable)
+    return Cut(first, block, [layers[first - 1].output, *pools], trainable)
+
+
+def _is_norm(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)
 
 
 def tail(network: keras.Model, cut: Cut, parts: list[Part]) -> keras.Model:

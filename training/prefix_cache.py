@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,37 +103,41 @@ class CachedViews:
 
 
 def cache_prefix(
-    prefix: keras.Model,
+    prefixes: Mapping[Path, keras.Model],
     pixels: NDArray[np.uint8],
-    path: Path,
     views: int = 1,
     varied: NDArray[np.int64] | None = None,
 ) -> CachedViews:
     """Run pictures through frozen layers, or take what an earlier run left.
 
     Args:
-        prefix: uint8 pixels to one tensor or several.
+        prefixes: uint8 pixels to one tensor or several, by the file where the numbers go, which
+            appears only when they are all there. Those that are missing are made in one run.
         pixels: uint8 (works, height, width, 3).
-        path: where the numbers go; it appears only when they are all there.
         views: see `training.recipe.Recipe`; every work has the first.
         varied: rows of the works that have all of them (what is trained on), ascending.
+
+    Returns:
+        The views behind the first prefix.
 
     Raises:
         BadInput: no room for them.
     """
     rows = np.zeros(0, np.int64) if varied is None else varied
+    count = len(pixels) + (views - 1) * len(rows)
+    sizes = {path: 2 * count * sum(_widths(prefix)) for path, prefix in prefixes.items()}
+    missing = {
+        path: prefixes[path]
+        for path, size in sizes.items()
+        if not path.exists() or path.stat().st_size != size
+    }
+    if missing:
+        _check_room(next(iter(missing)).parent, sum(sizes[path] for path in missing))
+        batches = -(-len(pixels) // _BATCH) + (views - 1) * -(-len(rows) // _BATCH)
+        _write(missing, track(_pictures(pixels, views, rows), batches, "running frozen layers"))
+    path, prefix = next(iter(prefixes.items()))
+    features = np.memmap(path, np.float16, "r", shape=(count, sum(_widths(prefix))))
     shapes = [tuple(output.shape[1:]) for output in prefix.outputs]
-    width = sum(math.prod(shape) for shape in shapes)
-    shape = (len(pixels) + (views - 1) * len(rows), width)
-    size = math.prod(shape) * 2
-    if not path.exists() or path.stat().st_size != size:
-        _check_room(path, size)
-        with new_file(path) as partial, partial.open("wb") as file:
-            batches = -(-len(pixels) // _BATCH) + (views - 1) * -(-len(rows) // _BATCH)
-            chunks = _outputs(prefix, _pictures(pixels, views, rows))
-            for chunk in track(chunks, batches, "running frozen layers"):
-                file.write(chunk.tobytes())
-    features = np.memmap(path, np.float16, "r", shape=shape)
     return CachedViews(features, shapes, len(pixels), rows)
 
 
@@ -145,14 +150,23 @@ def _pictures(
             yield fixed_view(np.asarray(pixels[rows[start : start + _BATCH]]), view, start)
 
 
-def _outputs(
-    prefix: keras.Model, batches: Iterable[NDArray[np.uint8]]
-) -> Iterator[NDArray[np.float16]]:
-    flat = [keras.layers.Flatten()(tensor) for tensor in prefix.outputs]
+def _write(prefixes: Mapping[Path, keras.Model], batches: Iterable[NDArray[np.uint8]]) -> None:
+    every = list(prefixes.values())
+    flat = [keras.layers.Flatten()(tensor) for prefix in every for tensor in prefix.outputs]
     joined = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
-    run = compiled(keras.Model(prefix.input, joined))
-    for batch in batches:
-        yield run(batch).astype(np.float16)
+    run = compiled(keras.Model(every[0].input, joined))
+    ends = np.cumsum([sum(_widths(prefix)) for prefix in every])[:-1]
+    with ExitStack() as stack:
+        partial = [stack.enter_context(new_file(path)) for path in prefixes]
+        files = [stack.enter_context(path.open("wb")) for path in partial]
+        for batch in batches:
+            parts = np.split(run(batch).astype(np.float16), ends, axis=1)
+            for file, part in zip(files, parts, strict=True):
+                file.write(part.tobytes())
+
+
+def _widths(prefix: keras.Model) -> list[int]:
+    return [math.prod(output.shape[1:]) for output in prefix.outputs]
 
 
 def _check_room(path: Path, needed: int) -> None:

@@ -120,7 +120,7 @@ class Recipe:
     dropout: float
     views: int
     batch: int
-    phases: tuple[Phase, Phase, Phase]
+    phases: tuple[Phase, ...]
     seed: int = 0
     margin: Margin | None = None
     work: Work | None = None

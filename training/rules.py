@@ -29,6 +29,7 @@ from training.document import (
     phases_before,
     plan,
     starting_point,
+    word,
 )
 
 # A fall of two points is more than the standard error of an accuracy on 500 works (2.2 points for
@@ -343,6 +344,16 @@ def hubness(document: Document) -> Finding | None:
     )
 
 
+def diverged(document: Document) -> Finding | None:
+    """The loss was no number any more, and the run ended before its recipe did."""
+    told = word(document, "diverged")
+    if not told:
+        return None
+    text = f"The run ended before its recipe did: {told.partition('. ')[0]}."
+    step = "Lower that phase's rate, to a tenth or less; what was best before is kept."
+    return Finding("diverged", "problem", None, text, {}, step)
+
+
 def precision(document: Document) -> Finding | None:
     """Precision@5 of the final model against chance and against the untrained features."""
     phase = final(document)
@@ -392,7 +403,7 @@ PHASE_RULES: tuple[PhaseRule, ...] = (
     collapse,
     work_forgotten,
 )
-RULES: tuple[Rule, ...] = (precision, low_silhouette, hubness)
+RULES: tuple[Rule, ...] = (diverged, precision, low_silhouette, hubness)
 
 
 def _noise(document: Document, least: float) -> float:

@@ -21,7 +21,7 @@ from index.space.artefact import new_file
 from index.space.errors import ArtefactError
 
 FILE = "state.npz"
-_COUNTERS = ("epoch", "best_epoch", "kept", "history", "reports", "seconds")
+_COUNTERS = ("epoch", "best_epoch", "kept", "history", "reports", "seconds", "diverged")
 
 
 @dataclass
@@ -33,6 +33,7 @@ class RunState:
     history: one record an epoch of the current phase.
     reports: one an ended phase.
     seconds: that the run has taken so far, in all its sessions.
+    diverged: where the loss was no number any more, which ended the run; "" where it was one.
     weights, optimizer, best: arrays in the order of Keras' `weights` and `variables`.
     """
 
@@ -42,6 +43,7 @@ class RunState:
     history: list[dict[str, Any]] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    diverged: str = ""
     weights: list[NDArray[Any]] = field(default_factory=list)
     optimizer: list[NDArray[Any]] = field(default_factory=list)
     best: list[NDArray[Any]] = field(default_factory=list)

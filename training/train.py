@@ -103,6 +103,8 @@ def train(
             or another collection with it.
         Refused: another process trains in the folder.
         ArtefactError: a file of the run to resume is missing or damaged.
+        ArtkinError: the loss is no number any more; where an epoch had ended before it, with a
+            report of those, and a model to export.
     """
     start = time.monotonic()
     _check_folder(folder, resume)
@@ -131,19 +133,26 @@ def _train(
     network = build_network(recipe, backbone, len(dataset.classes))
     fit = Fit(network, backbone, dataset, recipe, folder, start)
     untrained = fit.measure_untrained()
-    phases, seconds = fit.run()
+    state = fit.run()
     report = {
         "recipe": recipe.as_dict(),
         "classes": dataset.classes,
         "works": {part: len(rows) for part, rows in dataset.parts.items()},
         "data": dataset.facts,
         "untrained": untrained,
-        "phases": phases,
-        "kept_phase": max((p["phase"] for p in phases if p["kept"]), default=None),
-        "seconds": round(seconds, 1),
+        "phases": state.reports,
+        "kept_phase": state.kept or None,
+        "diverged": state.diverged or None,
+        "seconds": round(state.seconds, 1),
     }
     _write_json(folder / REPORT, report)
-    return write_report(folder)
+    report = write_report(folder)
+    if state.diverged:
+        raise ArtkinError(
+            f"{state.diverged}; the best epoch before it, of phase {state.kept}, is kept: {folder} "
+            "has its report and can be exported"
+        )
+    return report
 
 
 def _check_folder(folder: Path, resume: bool) -> None:

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -49,13 +50,13 @@ class Service:
     # One for all: making a client takes longer than most answers.
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20))
 
-    def get(self, path: str, **options: object) -> httpx.Response:
+    def get(self, path: str, **options: Any) -> httpx.Response:
         return self.http.get(self.url + path, **options)
 
-    def post(self, path: str, **options: object) -> httpx.Response:
+    def post(self, path: str, **options: Any) -> httpx.Response:
         return self.http.post(self.url + path, **options)
 
-    def search(self, picture: bytes, k: int = 5, **options: object) -> httpx.Response:
+    def search(self, picture: bytes, k: int = 5, **options: Any) -> httpx.Response:
         return self.post("/v1/search", params={"k": k}, files={"image": picture}, **options)
 
     def wait_for(self, path: str, status: int, seconds: float = 15) -> httpx.Response:
@@ -175,8 +176,17 @@ def write_synthetic(
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     entries = [
         Entry(
-            *(i, f"w{i}", f"w{i}.png", label(i) if label else f"class{i % classes}", None),
-            *(sha256(i), seen(i), False, 9, 9, metadata(i)),
+            row=i,
+            id=f"w{i}",
+            name=f"w{i}.png",
+            label=label(i) if label else f"class{i % classes}",
+            split=None,
+            sha256=sha256(i),
+            seen=seen(i),
+            greyscale=False,
+            width=9,
+            height=9,
+            metadata=metadata(i),
         )
         for i in range(works)
     ]

@@ -185,6 +185,7 @@ def test_after_a_later_preset_the_next_experiment_is_what_its_findings_ask_for()
         ("hubness", "phases.2.embedding.hubness_skewness", 1.41, 1.4),
         ("low_silhouette", "phases.2.test.parts.style.silhouette_cosine", 0.249, 0.25),
         ("work_forgotten", "phases.2.test.same_work.recall_at_1", 0.949, 0.951),
+        ("diverged", "diverged", "phase 3, epoch 2/5, step 7 gave nan. Lower", None),
     ],
 )
 def test_each_rule_on_both_sides_of_its_threshold(rule, path, found, silent):
@@ -414,4 +415,4 @@ def test_every_rule_is_in_the_table():
         if getattr(function, "__annotations__", {}).get("return") == "Finding | None"
     }
     assert written == {*rules.PHASE_RULES, *rules.RULES, *data_rules.DATA_RULES}
-    assert len(written) == 15
+    assert len(written) == 16

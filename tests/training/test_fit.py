@@ -19,11 +19,13 @@ import tensorflow as tf
 
 from index.space.errors import ArtefactError, ArtkinError, BadInput, Refused
 from index.space.locking import exclusive
+from index.space.model import load_model
 from training import fit
 from training.backbones import block_of
 from training.dataset import load_dataset
+from training.export import export
 from training.fit import Fit
-from training.network import STYLE, backbone_layers, build_network, seeded_backbone
+from training.network import STYLE, backbone_layers, build_network, freeze, seeded_backbone
 from training.recipe import Phase
 from training.run_file import check_resumed
 from training.state import load_state, save_state
@@ -190,12 +192,42 @@ def test_a_loss_that_is_no_number_stops_and_what_was_best_is_kept(tmp_path, pain
     first, second, _ = small_recipe.phases
     wild = dataclasses.replace(second, learning_rate=1e30, schedule="constant")
     recipe = dataclasses.replace(small_recipe, phases=(first, wild, wild))
-    said = r"phase 2, epoch 1/2, step \d+ gave nan.*training/presets/recommended.py.*is kept in"
+    said = r"phase 2, epoch 1/2, step \d+ gave nan.*presets/recommended.py.*of phase 1, is kept"
     with pytest.raises(ArtkinError, match=said):
         train(painted, recipe, folder)
     kept = keras.models.load_model(folder / "efficientnet_phase1.keras")
     assert all(np.isfinite(array).all() for array in kept.get_weights())
     assert not (folder / "efficientnet_phase2.keras").exists()
+    assert not list(folder.glob("prefix_phase*"))
+    report = report_of(folder)
+    assert [phase["phase"] for phase in report["phases"]] == [report["kept_phase"]] == [1]
+    assert report["findings"][0]["rule"] == "diverged"
+    assert "phase 2, epoch 1/2" in report["findings"][0]["text"]
+    export(folder, tmp_path / "models" / "kept-1")
+    assert load_model(tmp_path / "models" / "kept-1").manifest.dimension == recipe.dimension
+    with pytest.raises(ArtkinError, match=said):  # at once: it would end in the same
+        train(painted, recipe, folder, resume=True)
+    assert report_of(folder)["phases"] == report["phases"]
+
+
+@pytest.mark.slow
+def test_a_phase_whose_loss_is_no_number_any_more_ends_with_its_best_epoch(
+    tmp_path, painted, small_recipe, monkeypatch
+):
+    batches = Fit._batches
+
+    def breaking(self, current, epoch):
+        for inputs, answers in batches(self, current, epoch):
+            broken = (current.number, epoch) == (2, 2)
+            yield (np.full_like(inputs, np.nan) if broken else inputs), answers
+
+    monkeypatch.setattr(Fit, "_batches", breaking)
+    with pytest.raises(ArtkinError, match=r"phase 2, epoch 2/2, step 1 gave nan"):
+        train(painted, small_recipe, tmp_path / "run")
+    first, second = report_of(tmp_path / "run")["phases"]
+    assert (first["phase"], second["phase"]) == (1, 2)
+    assert [epoch["epoch"] for epoch in second["epochs"]] == [1]
+    assert np.isfinite(second["test"]["accuracy"])
 
 
 @pytest.mark.slow
@@ -336,6 +368,29 @@ def test_on_a_gpu_the_batch_is_halved_until_it_fits(
     assert max(sizes[3:]) == 2
     assert report["phases"][0]["epochs"][0]["steps"] == 30 * 9 // 2
     assert "2 pictures a step: 8 do not fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("starts", "cached"),
+    [
+        ((None, "block7", 0), {1, 2}),
+        ((None, "block7", "block6"), {1, 2, 3}),
+        (("block6", "block7", 0), {1}),  # trains layers that are frozen afterwards
+    ],
+)
+def test_frozen_layers_run_once_for_all_phases_that_find_them_as_they_are(
+    run, small_recipe, tmp_path, starts, cached
+):
+    dataset = load_dataset(run)
+    phases = tuple(Phase(1, 1e-3, start) for start in starts)
+    recipe = dataclasses.replace(small_recipe, phases=phases)
+    backbone = seeded_backbone(recipe)
+    network = build_network(recipe, backbone, len(dataset.classes))
+    fit = Fit(network, backbone, dataset, recipe, tmp_path)
+    fit._views(freeze(network, starts[0]), 1)
+    assert {path.name for path in tmp_path.glob("prefix*")} == {
+        f"prefix_phase{number}.f16" for number in cached
+    }
 
 
 def test_the_head_s_batch_norm_starts_from_the_pictures_statistics(

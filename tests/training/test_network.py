@@ -11,6 +11,7 @@ from training.backbones import block_of
 from training.network import (
     backbone_layers,
     build_network,
+    cut_at,
     embedding,
     freeze,
     parts_of,
@@ -71,7 +72,7 @@ def test_the_tail_behind_the_cache_is_the_whole_network(preset, starts, tmp_path
     for start in starts:
         cut = freeze(network, start)
         prefix = keras.Model(network.input, cut.frozen)
-        views = cache_prefix(prefix, pixels, tmp_path / f"{start}.f16", 2, np.arange(5))
+        views = cache_prefix({tmp_path / f"{start}.f16": prefix}, pixels, 2, np.arange(5))
         behind = tail(network, cut, parts)
         _, plain = behind.predict_on_batch(views.plain(np.arange(5)))
         assert (plain * expected[0]).sum(axis=1).min() > 0.9999  # float16 in between
@@ -80,6 +81,30 @@ def test_the_tail_behind_the_cache_is_the_whole_network(preset, starts, tmp_path
         nearest = np.stack([(varied * view).sum(axis=1) for view in expected])
         assert nearest.max(axis=0).min() > 0.9999
         assert set(nearest.argmax(axis=0)) == {0, 1}  # some mirrored, some not
+
+
+def test_frozen_layers_that_two_phases_share_run_once_for_both(network, tmp_path):
+    rng = np.random.default_rng(0)
+    size = network.input.shape[1]
+    pixels = rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    late, early = (
+        keras.Model(network.input, cut_at(network, start).frozen) for start in (None, "block6")
+    )
+    paths = [tmp_path / name for name in ("late", "early", "late alone", "early alone")]
+    rows = np.arange(3)
+    cache_prefix({paths[0]: late, paths[1]: early}, pixels, 2, rows)
+    written = [path.stat().st_mtime_ns for path in paths[:2]]
+    for path, alone, prefix in zip(paths, paths[2:], (late, early), strict=False):
+        found = cache_prefix({path: prefix}, pixels, 2, rows)  # as it was left
+        expected = cache_prefix({alone: prefix}, pixels, 2, rows)
+        for ours, theirs in zip(_each(found.plain(rows)), _each(expected.plain(rows)), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=0.01)
+            assert np.ptp(ours) > 0.1
+    assert [path.stat().st_mtime_ns for path in paths[:2]] == written
+
+
+def _each(tensors):
+    return tensors if isinstance(tensors, list) else [tensors]
 
 
 def test_a_resized_network_has_the_same_weights_and_takes_pictures_of_another_size():

@@ -36,7 +36,7 @@ def recipe(backbone: str) -> Recipe:
         heads=4,
         phases=(
             Phase(3, 1e-3, None, "warmup_cosine"),
-            Phase(3, 5e-4, "block4", "warmup_cosine", average=0.99),
-            Phase(10, 5e-4, 0, "warmup_cosine", average=0.99, scale=0.7),
+            Phase(2, 5e-4, "block4", "warmup_cosine", average=0.99),
+            Phase(8, 5e-4, 0, "warmup_cosine", average=0.99, scale=0.7),
         ),
     )
