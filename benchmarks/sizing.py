@@ -50,7 +50,7 @@ def memory(model: Path, works: int, classes: int = 10) -> dict[str, Any]:
             place.mkdir(parents=True, exist_ok=True)
             _small(number).save(place / f"{number}.jpg", quality=80)
         releases = Path(folder) / "releases"
-        peak, seconds = _peak(model, art, releases)
+        peak, seconds = peak_of(rebuild_command(model, art, releases))
         release = current_release(releases)
         report = manifest_of(release).report
         assert report is not None
@@ -84,10 +84,10 @@ def _small(number: int) -> Image.Image:
     return Image.fromarray(rng.integers(0, 255, (4, 4, 3), np.uint8)).resize((96, 96))
 
 
-def _peak(model: Path, art: Path, releases: Path) -> tuple[int, float]:
+def peak_of(command: list[str]) -> tuple[int, float]:
     """Bytes of RssAnon, looked at 20 times a second, and seconds."""
     begun, peak = time.monotonic(), 0
-    process = subprocess.Popen(rebuild_command(model, art, releases), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
         for line in status.read_text(encoding="ascii").splitlines():

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from training import fit
 from training.presets import load_preset
 from training.recipe import Phase, Recipe
 from training.train import train
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_epochs() -> Iterator[None]:
+    """Small collections are gone through once an epoch; that it is more often has its own test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "STEPS_AT_LEAST", 4)
+        yield
 
 
 @pytest.fixture(scope="session")
