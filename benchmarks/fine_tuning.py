@@ -34,6 +34,7 @@ from index.space.metrics import evaluate
 from training.dataset import Dataset, prepare_dataset
 from training.fit import Fit
 from training.network import Cut, build_network, seeded_backbone
+from training.phase_views import PhaseViews
 from training.prefix_cache import Views
 from training.presets import load_preset
 from training.recipe import Phase, Recipe
@@ -126,12 +127,8 @@ class _Fit(Fit):
         backbone = seeded_backbone(recipe)
         network = build_network(recipe, backbone, len(dataset.classes))
         super().__init__(network, backbone, dataset, recipe, folder)
-        self._factors, self._shared = change.get("factors", {}), shared
-
-    def _views(self, cut: Cut, number: int) -> Views:
-        if number not in self._shared:
-            self._shared[number] = super()._views(cut, number)
-        return self._shared[number]
+        self._factors = change.get("factors", {})
+        self.views = _SharedViews(network, dataset, recipe, folder, shared)
 
     def _optimizer(self, phase: Phase) -> keras.optimizers.Optimizer:
         average = phase.average
@@ -141,6 +138,27 @@ class _Fit(Fit):
             use_ema=average is not None,
             ema_momentum=average or 0.99,
         )
+
+
+class _SharedViews(PhaseViews):
+    """The same for all runs."""
+
+    def __init__(
+        self,
+        network: keras.Model,
+        dataset: Dataset,
+        recipe: Recipe,
+        folder: Path,
+        shared: dict[int, Views],
+    ) -> None:
+        super().__init__(network, dataset, recipe, folder)
+        self._shared = shared
+
+    def of(self, cut: Cut, number: int) -> Views:
+        """See `PhaseViews`."""
+        if number not in self._shared:
+            self._shared[number] = super().of(cut, number)
+        return self._shared[number]
 
 
 class BlockwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]

@@ -10,7 +10,9 @@ training (pooled ImageNet features) and after each phase, over the ten classes a
 from WikiArt alone (queries and gallery both restricted to them, predictions still one of ten: the
 other three come from other sources, so part of what tells them apart may be the source and not
 the style), and the works found again from changed pictures of them, all test works among each
-other. Interrupted, the same command goes on.
+other. `other_scans`: of pictures of one work in the whole collection that are no copies of one
+file, how many find another first among all its works, and how many are told as copies by the
+model's rule. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ def _run(preset: str, data: Path, seed: int) -> dict[str, Any]:
             "silhouette_cosine_style": style["silhouette_cosine"],
             "same_work_recall_at_1": _same_work(folder, report),
         },
+        "other_scans": _other_scans(folder, report),
         "seconds": report["seconds"],
         "recipe": report["recipe"],
         "works": report["works"],
@@ -98,6 +101,33 @@ def _same_work(folder: Path, report: dict[str, Any]) -> float:
         gallery = arrays["embeddings"]
     found = same_work(load_dataset(folder), served, gallery, asked=len(gallery))
     return float(found["recall_at_1"])
+
+
+def _other_scans(folder: Path, report: dict[str, Any]) -> dict[str, int | None]:
+    dataset = load_dataset(folder)
+    run = compiled(load_served(folder, report))
+    chunks = np.array_split(np.arange(len(dataset.pixels)), -(-len(dataset.pixels) // 64))
+    vectors = np.concatenate([run(dataset.pixels[chunk]) for chunk in chunks])
+    same = np.asarray(dataset.same)
+    names, counts = np.unique(same, return_counts=True)
+    asked = np.flatnonzero(np.isin(same, names[counts > 1]))
+    cosines = _without_itself(vectors, asked)
+    first = int((same[cosines.argmax(axis=1)] == same[asked]).sum())
+    told = None
+    kept = report["phases"][report["kept_phase"] - 1]
+    if rule := kept["test"]["same_work"]["copies"]:
+        work = vectors[:, report["recipe"]["dimension"] :]
+        work /= np.linalg.norm(work, axis=1, keepdims=True)
+        own = np.where(same == same[asked][:, None], _without_itself(work, asked), -1)
+        told = int((own.max(axis=1) >= rule["cosine"]).sum())
+    return {"asked": len(asked), "among": len(same), "first": first, "told_as_copies": told}
+
+
+def _without_itself(vectors: NDArray[np.float32], asked: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Cosines of the rows asked about to all, -1 to themselves."""
+    cosines = vectors[asked] @ vectors.T
+    cosines[np.arange(len(asked)), asked] = -1
+    return cosines
 
 
 def _phase(folder: Path, phase: dict[str, Any], parts: list[Part]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _phase(fit: Fit, number: int, start: str | None) -> dict[str, Any]:
     phase = replace(fit.recipe.phases[number - 1], schedule="constant")
     cut = freeze(fit.network, start)
     began = time.monotonic()
-    cached = fit._views(cut, number)
+    cached = fit.views.of(cut, number)
     caching = time.monotonic() - began
     pixels = PixelViews(fit.dataset.pixels, fit.recipe.views)
     kinds = {

@@ -35,14 +35,14 @@ from training.network import (
     POOL_BN,
     Cut,
     behind,
-    cut_at,
     embedding,
     freeze,
     parts_of,
     resized,
     tail,
 )
-from training.prefix_cache import Inputs, PixelViews, Views, cache_prefix
+from training.phase_views import PhaseViews
+from training.prefix_cache import Inputs, Views
 from training.recipe import Phase, Recipe
 from training.same_work import same_work
 from training.schedules import learning_rate
@@ -107,6 +107,7 @@ class Fit:
         self.dataset = dataset
         self.recipe = recipe
         self.folder = folder
+        self.views = PhaseViews(network, dataset, recipe, folder)
         self._parts = parts_of(recipe.as_dict())
         works = len(dataset.parts["train"])
         self._batch = min(recipe.batch, max(SMALLEST_BATCH, works // STEPS_AT_LEAST))
@@ -141,11 +142,10 @@ class Fit:
             phase = self.recipe.phases[number - 1]
             if phase.epochs == 0:
                 state.reports.append({"phase": number, "skipped": True, "kept": False})
+                self._save(state)
                 continue
             self._run_phase(number, phase, state)
-        self._save(state)
-        for cache in self.folder.glob("prefix_phase*"):  # of a phase that was not come to
-            cache.unlink()
+        self.views.forget_all()
         return state
 
     def measure_untrained(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ class Fit:
             with reading(self.checkpoint(state.kept)):
                 self.network.load_weights(self.checkpoint(state.kept))
         cut = freeze(self.network, phase.unfreeze_from)
-        measured, views = tail(self.network, cut, self._parts), self._views(cut, number)
+        measured, views = tail(self.network, cut, self._parts), self.views.of(cut, number)
         if on_gpu():
             self._batch = self._fitting_batch(cut, phase, views)
         if not (state.epoch or state.kept) and self.recipe.batch_norm:
@@ -191,7 +191,9 @@ class Fit:
             state.diverged = str(error)
         if state.epoch:
             self._end_phase(current, cut, state)
-        self._cache(number).unlink(missing_ok=True)
+        else:
+            self._save(state)
+        self.views.forget(number)
 
     def _run_epoch(self, current: _Current, state: RunState) -> None:
         start = time.monotonic()
@@ -294,34 +296,6 @@ class Fit:
             embeddings=embeddings,
             predicted=predicted,
         )
-
-    def _views(self, cut: Cut, number: int) -> Views:
-        if not cut.frozen:
-            size = self.recipe.trained_size(self.recipe.phases[number - 1])
-            return PixelViews(self.dataset.pixels, self.recipe.views, size)
-        frozen = {number: cut.frozen} | self._frozen_later(cut, number)
-        prefixes = {
-            self._cache(phase): keras.Model(self.network.input, tensors)
-            for phase, tensors in frozen.items()
-        }
-        varied = np.sort(self.dataset.parts["train"])
-        return cache_prefix(prefixes, self.dataset.pixels, self.recipe.views, varied)
-
-    def _frozen_later(self, cut: Cut, number: int) -> dict[int, list[Any]]:
-        """Of the next phases, what their frozen layers hand over: those that begin no later than
-        this one are the same already, and on the way."""
-        found = {}
-        for later, phase in enumerate(self.recipe.phases[number:], number + 1):
-            at = cut_at(self.network, phase.unfreeze_from)
-            if not at.frozen or at.first > cut.first:
-                break
-            if phase.epochs:
-                found[later] = at.frozen
-            cut = at
-        return found
-
-    def _cache(self, number: int) -> Path:
-        return self.folder / f"prefix_phase{number}.f16"
 
     def _untrained_features(self) -> NDArray[np.float32]:
         """Pooled, (works, channels); on disk, as a run that goes on needs them again."""

@@ -26,6 +26,7 @@ from training.dataset import load_dataset
 from training.export import export
 from training.fit import Fit
 from training.network import STYLE, backbone_layers, build_network, freeze, seeded_backbone
+from training.phase_views import PhaseViews
 from training.recipe import Phase
 from training.run_file import check_resumed
 from training.state import load_state, save_state
@@ -385,13 +386,14 @@ def test_frozen_layers_run_once_for_all_phases_that_find_them_as_they_are(
     dataset = load_dataset(run)
     phases = tuple(Phase(1, 1e-3, start) for start in starts)
     recipe = dataclasses.replace(small_recipe, phases=phases)
-    backbone = seeded_backbone(recipe)
-    network = build_network(recipe, backbone, len(dataset.classes))
-    fit = Fit(network, backbone, dataset, recipe, tmp_path)
-    fit._views(freeze(network, starts[0]), 1)
+    network = build_network(recipe, seeded_backbone(recipe), len(dataset.classes))
+    views = PhaseViews(network, dataset, recipe, tmp_path)
+    views.of(freeze(network, starts[0]), 1)
     assert {path.name for path in tmp_path.glob("prefix*")} == {
         f"prefix_phase{number}.f16" for number in cached
     }
+    views.forget_all()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_head_s_batch_norm_starts_from_the_pictures_statistics(
