@@ -50,17 +50,23 @@ def main() -> None:
     parser.add_argument("data", type=command.folder)
     parser.add_argument("--seeds", type=command.count, default=1)
     options = parser.parse_args()
-    runs = [_run(options.preset, options.data, seed) for seed in range(options.seeds)]
-    many = f" --seeds {options.seeds}" if options.seeds > 1 else ""
+    runs: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        runs.append(_run(options.preset, options.data, seed))
+        print(_write(options.preset, options.data, runs), flush=True)
+
+
+def _write(preset: str, data: Path, runs: list[dict[str, Any]]) -> Path:
+    many = f" --seeds {len(runs)}" if len(runs) > 1 else ""
     result = {
-        "command": f"python -m benchmarks.paintings {options.preset} {options.data}{many}",
+        "command": f"python -m benchmarks.paintings {preset} {data}{many}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         **{key: _spread([run["served"][key] for run in runs]) for key in runs[0]["served"]},
         "seeds": runs,
     }
-    path = Path("benchmarks/results") / f"paintings_{options.preset}.json"
+    path = Path("benchmarks/results") / f"paintings_{preset}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(path)
+    return path
 
 
 def _run(preset: str, data: Path, seed: int) -> dict[str, Any]:
