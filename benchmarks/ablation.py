@@ -173,7 +173,8 @@ def _write(result: dict[str, Any]) -> None:
         "part. The backbone is frozen. P@5, accuracy and silhouette are of the style part; joined",
         "is with the work part. In brackets 95 % intervals; a difference in bold is real by a",
         "paired test at 5 %, of one run each: of fifty rows two or three are so by chance. Cost is",
-        "that of training the heads, views and inference not counted.",
+        "that of training the heads; views are not counted, nor a query's cost: of views averaged",
+        "at inference each is a pass more, lite1 and lite2 are larger.",
         "",
         "| change | P@5 | difference | seven styles | accuracy | silhouette, cosine "
         "| joined P@5 | same work | cost |",

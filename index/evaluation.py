@@ -42,6 +42,7 @@ from index.space.ranking import nearest, sample
 
 _ERRORS = 20
 _JUDGED = 2000  # the interval is 0.02 wide at most, and a job's memory stays that of its model
+_NO_OTHER = "there is no other work that a picture could be taken for"
 _NO_ENCODER = "pictures can be changed and asked with only by the model: name it with --model"
 
 
@@ -121,6 +122,7 @@ def evaluate_release(
         unseen_only = _evaluate(release, unseen, k) if enough else None
     model = encoder.model if encoder else None
     looked = looks(release, counts, k, model)
+    asked = _robustness(release, entries, encoder)
     return {
         "release": release.id,
         "model": release.manifest.model,
@@ -133,10 +135,10 @@ def evaluate_release(
         "protocols": _protocols(release, labelled, counts, k)
         | {"near_duplicate_disjoint": looked["near_duplicate_disjoint"]},
         "baselines": looked["baselines"],
-        "robustness": _robustness(release, entries, encoder),
+        "robustness": asked,
         "comparison": None if other is None else compare_releases(release, other, counts, k),
         "errors": _errors(release, counts),
-        "reasons": {} if encoder else {"robustness": _NO_ENCODER},
+        "reasons": _reasons(asked),
     }
 
 
@@ -229,6 +231,12 @@ def _robustness(
     unseen = [entry for entry in entries if not entry.seen]
     chosen, name = (unseen, "unseen") if len(unseen) >= 2 else (entries, "all")
     return {"of": name, **robustness(release, chosen, encoder)}
+
+
+def _reasons(asked: dict[str, Any] | None) -> dict[str, str]:
+    if asked is None:
+        return {"robustness": _NO_ENCODER}
+    return {"robustness": _NO_OTHER} if asked["recall"]["value"] is None else {}
 
 
 def _note(labelled: int, unseen: int) -> str:

@@ -122,8 +122,8 @@ def _show_baselines(result: dict[str, Any]) -> None:
 
 def _show_robustness(result: dict[str, Any]) -> None:
     found = result["robustness"]
-    if found is None:
-        say(f"same-work recall: {result['reasons']['robustness']}")
+    if reason := result["reasons"].get("robustness"):
+        say(f"same-work recall: {reason}")
         return
     table = Table()
     table.add_column(f"same-work recall@1, {found['works']} works among {found['gallery']}")

@@ -32,7 +32,8 @@ class Robustness:
     Args:
         works: that asked.
         gallery: works they were looked for among.
-        recall: over all perturbations, its interval by work.
+        recall: over all perturbations, its interval by work; None where the gallery has no other
+            work to be taken for the own.
         by_perturbation: of each, `unchanged` the control.
     """
 
@@ -102,6 +103,8 @@ def found_again(
         own, other = own_and_other(asking, gallery, of_row == of_row[row])
         hits[number] = own > other
     columns = means(np.column_stack([hits, hits[:, 1:].mean(axis=1)]))
+    if (of_row == of_row[0]).all():  # whatever the vectors are, the first is right
+        columns = [Mean(None)] * len(columns)
     names = [CONTROL, *PERTURBATIONS]
     return Robustness(
         works=len(hits),

@@ -432,5 +432,5 @@ def _describe(cut: Cut) -> str:
     if cut.block is None:
         return "backbone frozen"
     if not cut.frozen:
-        return "the whole network"
+        return "the whole network: nothing is frozen, so nothing is cached"
     return f"the backbone from {cut.block} on ({cut.trainable} layers with weights to train)"

@@ -50,7 +50,7 @@ def same_work(
     same = np.array([dataset.same[row] for row in rows])
     found = found_again(vectors, gallery, chosen.tolist(), same.tolist())
     rule = None
-    if work and len(gallery) > 1:
+    if work and len(np.unique(same)) > 1:
         rule = copy_rule(_unit(vectors[..., work]), _unit(gallery[:, work]), chosen, same)
     return {
         "recall_at_1": found.recall.value,

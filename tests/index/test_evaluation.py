@@ -123,6 +123,22 @@ def test_one_labelled_work_has_no_precision(tiny_model: Path, tmp_path: Path) ->
     assert result["errors"] == []
 
 
+def test_one_work_has_no_recall_of_changed_pictures(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    paint("cubism", 1).save(tmp_path / "one" / "a" / "1.png")
+    make_release(tmp_path / "one", tiny_model, tmp_path / "r")
+    release = next(path.name for path in (tmp_path / "r").iterdir() if path.name[0] != ".")
+    options = ("--releases", tmp_path / "r", "--release", release, "--model", tiny_model)
+    capsys.readouterr()
+    code, out, _ = run(capsys, *options, "--json")
+    result = json.loads(out)
+    assert (code, result["robustness"]["recall"]["value"]) == (0, None)
+    assert "no other work" in result["reasons"]["robustness"]
+    assert "no other work" in run(capsys, *options)[1]
+
+
 def test_the_console_shows_both_sets(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "--releases", published)
     assert (code, err) == (0, "")

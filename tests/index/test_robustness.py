@@ -91,6 +91,15 @@ def test_a_model_that_gives_everything_one_vector_finds_nothing() -> None:
     assert found.by_perturbation["unchanged"].value == 0.0
 
 
+@pytest.mark.parametrize("files", [1, 3])
+def test_of_a_single_work_nothing_is_said(files: int) -> None:
+    """Whatever its vectors, it would come first."""
+    gallery = tiny_picture_vectors([PICTURES[0]] * files)
+    alone = same_work_recall([PICTURES[0]], tiny_picture_vectors, gallery, [0], ["x"] * files)
+    assert alone.recall.value is None
+    assert {mean.value for mean in alone.by_perturbation.values()} == {None}
+
+
 def test_equal_files_are_one_work() -> None:
     gallery = tiny_picture_vectors([PICTURES[0], PICTURES[0], PICTURES[1]])
     apart = same_work_recall([PICTURES[0]], tiny_picture_vectors, gallery, [1])
