@@ -187,7 +187,7 @@ class Fit:
                 self._run_epoch(current, state)
         except _NoNumberError as error:
             if not (state.epoch or state.kept):
-                raise
+                raise ArtkinError(f"{error}; no epoch had ended") from error
             state.diverged = str(error)
         if state.epoch:
             self._end_phase(current, cut, state)

@@ -128,8 +128,7 @@ def test_one_work_has_no_recall_of_changed_pictures(
 ) -> None:
     (tmp_path / "one" / "a").mkdir(parents=True)
     paint("cubism", 1).save(tmp_path / "one" / "a" / "1.png")
-    make_release(tmp_path / "one", tiny_model, tmp_path / "r")
-    release = next(path.name for path in (tmp_path / "r").iterdir() if path.name[0] != ".")
+    release = make_release(tmp_path / "one", tiny_model, tmp_path / "r")
     options = ("--releases", tmp_path / "r", "--release", release, "--model", tiny_model)
     capsys.readouterr()
     code, out, _ = run(capsys, *options, "--json")
