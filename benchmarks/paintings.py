@@ -5,7 +5,7 @@
     python -m benchmarks.paintings artkin      ../shared/data/paintings --seeds 3
 
 Writes `benchmarks/results/paintings_<preset>.json`: what is served, mean of the seeds with the
-least and the most; and each seed's phases: accuracy, P@5 and silhouettes of the test part before
+least and the most, and `precision_at_5_style`, of the style part alone; each seed's phases: accuracy, P@5 and silhouettes of the test part before
 training (pooled ImageNet features) and after each phase, over the ten classes and over the seven
 from WikiArt alone (queries and gallery both restricted to them, predictions still one of ten: the
 other three come from other sources, so part of what tells them apart may be the source and not
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import command
-from index.space.metrics import evaluate
+from index.space.metrics import evaluate, leave_one_out
 from index.space.model import Part
 from training.dataset import load_dataset
 from training.export import load_served
@@ -83,6 +83,7 @@ def _run(preset: str, data: Path, seed: int) -> dict[str, Any]:
             "precision_at_5": kept["all"]["precision"],
             "precision_at_5_wikiart7": kept["wikiart7"]["precision"],
             "accuracy": kept["all"]["accuracy"],
+            "precision_at_5_style": kept["all"]["precision_by_part"]["style"],
             "silhouette_cosine_style": style["silhouette_cosine"],
             "same_work_recall_at_1": _same_work(folder, report),
         },
@@ -165,8 +166,18 @@ def _measures(
 ) -> dict[str, Any]:
     labels = saved["labels"][chosen]
     right = saved["predicted"][chosen] == labels if "predicted" in saved else None
-    similarity = evaluate(saved["embeddings"][chosen], labels.tolist(), parts=parts).as_dict()
-    return {"accuracy": None if right is None else float(right.mean()), **similarity}
+    embeddings, names = saved["embeddings"][chosen], labels.tolist()
+    by_part, start = {}, 0
+    for part in parts:
+        piece = embeddings[:, start : start + part.width]
+        piece = piece / np.linalg.norm(piece, axis=1, keepdims=True)
+        by_part[part.name] = leave_one_out(piece, names).precision
+        start += part.width
+    return {
+        "accuracy": None if right is None else float(right.mean()),
+        "precision_by_part": by_part,
+        **evaluate(embeddings, names, parts=parts).as_dict(),
+    }
 
 
 if __name__ == "__main__":

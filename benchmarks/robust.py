@@ -1,11 +1,13 @@
-"""What the robustness benchmarks share: a service over a folder of releases, and result files."""
+"""What benchmarks share: a service over a folder of releases, a command's peak, result files."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,3 +78,17 @@ def resident(pid: int) -> int:
             int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")
         )
     return total * 1024
+
+
+def peak_of(command: list[str]) -> tuple[int, float]:
+    """Bytes of RssAnon, looked at 20 times a second, and seconds."""
+    begun, peak = time.monotonic(), 0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("RssAnon"):
+                peak = max(peak, 1024 * int(line.split()[1]))
+        time.sleep(0.05)
+    assert process.returncode == 0
+    return peak, time.monotonic() - begun

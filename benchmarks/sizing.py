@@ -10,7 +10,6 @@ release: what it and its decoders hold after a hundred searches, and their media
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from PIL import Image
 
 from benchmarks import command
 from benchmarks.rebuild import rebuild_command
-from benchmarks.robust import milliseconds, resident, service, write
+from benchmarks.robust import milliseconds, peak_of, resident, service, write
 from index.release import manifest_of
 from index.releases import current_release
 
@@ -82,20 +81,6 @@ def _serve(model: Path, releases: Path, picture: Path) -> tuple[int, dict[str, f
 def _small(number: int) -> Image.Image:
     rng = np.random.default_rng(number)
     return Image.fromarray(rng.integers(0, 255, (4, 4, 3), np.uint8)).resize((96, 96))
-
-
-def peak_of(command: list[str]) -> tuple[int, float]:
-    """Bytes of RssAnon, looked at 20 times a second, and seconds."""
-    begun, peak = time.monotonic(), 0
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    status = Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("RssAnon"):
-                peak = max(peak, 1024 * int(line.split()[1]))
-        time.sleep(0.05)
-    assert process.returncode == 0
-    return peak, time.monotonic() - begun
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Memory that training holds for itself, of a small collection and of one eight times as large.
+"""Memory that training holds for itself, of a small collection and of one six times as large.
 
     python -m benchmarks.training_memory
 
-Painted pictures in two classes, 500 and 4,000; the preset `artkin` at 96 pixels, an epoch a phase,
+Painted pictures in two classes, 500 and 3,000; the preset `artkin` at 96 pixels, an epoch a phase,
 report and all. The peak is of RssAnon: pixels and cached features are mapped files, the system's to
 forget. Writes `benchmarks/results/training_memory.json`, with the growth in kB a picture.
 """
@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import command
-from benchmarks.robust import write
-from benchmarks.sizing import peak_of
+from benchmarks.robust import peak_of, write
 from tests.conftest import paint
 from training.presets import load_preset
 from training.train import train
 
-WORKS = (500, 4000)
+WORKS = (500, 3000)
 SIZE = 96
 STYLES = ("cubism", "ukiyo_e")
 

@@ -53,9 +53,9 @@ def _sets(sets: dict[str, Measured], k: int) -> Table:
             row = (figure(part[name][key], _DIGITS) for part in parts)
             table.add_row(Text(f"{title}: part {name}"), *row)
     table.add_section()
-    for label in list(sets.values())[-1]["precision_by_class"]:
-        by_class = (found["precision_by_class"].get(label) for found in sets.values())
-        table.add_row(Text(label), *(figure(value, _DIGITS) for value in by_class))
+    for label in list(sets.values())[-1]["measures_by_class"]:
+        by_class = (found["measures_by_class"].get(label) for found in sets.values())
+        table.add_row(Text(label), *(_mean(f[f"precision_at_{k}"]) if f else "-" for f in by_class))
     return table
 
 

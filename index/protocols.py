@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from index.catalogue import Entry
 from index.filters import facet_value
@@ -19,9 +20,11 @@ from index.progress import track
 from index.release import Release
 from index.robustness import same_work_recall
 from index.space.encoder import Encoder
+from index.space.errors import ImageRejected
 from index.space.metrics import against_gallery, leave_one_out
-from index.space.model import Model
+from index.space.model import UNTRAINED, Model
 from index.space.preprocessing import to_pixels
+from index.space.ranking import nearest
 from index.space.retrieval import Retrieval
 
 ROBUSTNESS_WORKS = 500
@@ -89,10 +92,14 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
             "baselines": {"works": 0, "note": _NOBODY, "precision": {}, "reasons": {}},
         }
     chosen = looked_at(entries)
-    shown = track(pictures(release, chosen), len(chosen), "looking at pictures")
-    seen = [(colour_histogram(image), copy_sketch(image)) for image in shown]
-    histograms = np.stack([histogram for histogram, _ in seen])
-    groups = copies(np.stack([hashed for _, hashed in seen]))
+    untrained = _untrained(model) if model else None
+    histograms, sketches, features = [], [], []
+    for image in track(pictures(release, chosen), len(chosen), "looking at pictures"):
+        histograms.append(colour_histogram(image))
+        sketches.append(copy_sketch(image))
+        if untrained:
+            features.append(_features(untrained, image))
+    groups = copies(np.stack(sketches))
     embeddings, labels = embeddings_of(release, chosen), labels_of(chosen)
     own = leave_one_out(embeddings, labels, k)
     apart = leave_one_out(embeddings, labels, k, exclude=groups) if any(groups) else own
@@ -100,34 +107,47 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
     note = f"no work finds a copy of itself; {found} of the {len(chosen)} works looked at have one"
     return {
         "near_duplicate_disjoint": _measured(apart.as_dict(), note),
-        "baselines": _baselines(own, histograms, labels, k, model),
+        "baselines": _baselines(own, histograms, features, labels, k, model),
     }
+
+
+def _untrained(model: Model) -> Encoder | None:
+    there = (model.folder / UNTRAINED).is_dir()
+    return Encoder(model, batch=1, saved_model=UNTRAINED) if there else None
+
+
+def _features(untrained: Encoder, image: Image.Image) -> NDArray[np.float32]:
+    try:
+        pixels = to_pixels(image, untrained.model.manifest.preprocessing)
+    except ImageRejected:  # the thumbnail is of one colour, as its work nearly is
+        pixels = np.zeros_like(untrained.model.canaries()[0][0])
+    found: NDArray[np.float32] = untrained.encode(pixels[np.newaxis])[0]
+    return found
 
 
 def _baselines(
     own: Retrieval,
-    histograms: NDArray[np.float32],
+    histograms: Sequence[NDArray[np.float32]],
+    features: Sequence[NDArray[np.float32]],
     labels: Sequence[str],
     k: int,
     model: Model | None,
 ) -> Measured:
-    histogram = leave_one_out(histograms, labels, k)
-    untrained = model.manifest.report.get("untrained_precision") if model and k == 5 else None
-    reasons = dict.fromkeys(("model", "chance", "colour_histogram"), own.reasons.get("precision"))
-    if model is None:
-        reasons["imagenet_features"] = "its training measured them: name the model with --model"
-    elif untrained is None:
-        reasons["imagenet_features"] = "the model's training did not report them for this k"
+    found = {"model": own, "colour_histogram": leave_one_out(np.stack(histograms), labels, k)}
+    nothing = own.reasons.get("precision")
+    reasons = dict.fromkeys(("model", "imagenet_features", "colour_histogram", "chance"), nothing)
+    if features:
+        found["imagenet_features"] = leave_one_out(np.stack(features), labels, k)
+    elif model is None:
+        reasons["imagenet_features"] = "the model brings them: name it with --model"
+    else:
+        reasons["imagenet_features"] = f"{model.folder} has none; export it again"
+    precision = {name: asdict(each.measures[f"precision_at_{k}"]) for name, each in found.items()}
     return {
         "works": len(labels),
-        "note": "P@k of the same works by other means; ImageNet features as training measured "
-        "them on its test works",
-        "precision": {
-            "model": asdict(own.measures[f"precision_at_{k}"]),
-            "imagenet_features": _alone(untrained),
-            "colour_histogram": asdict(histogram.measures[f"precision_at_{k}"]),
-            "chance": _alone(own.chance),
-        },
+        "note": "P@k of the same works by other means; ImageNet features are those of the "
+        "model's network before training",
+        "precision": {"imagenet_features": _alone(None), **precision, "chance": _alone(own.chance)},
         "reasons": {name: reason for name, reason in reasons.items() if reason},
     }
 
@@ -137,14 +157,32 @@ def robustness(release: Release, entries: Sequence[Entry], encoder: Encoder) -> 
     chosen = looked_at(entries, ROBUSTNESS_WORKS)
     spec = encoder.model.manifest.preprocessing
     everything = list(release.catalogue.entries())
+    embeddings = embeddings_of(release, everything)
+    rows = [entry.row for entry in chosen]
     found = same_work_recall(
         track(pictures(release, chosen), len(chosen), "asking with changed pictures"),
         lambda images: encoder.encode(np.stack([to_pixels(image, spec) for image in images])),
-        embeddings_of(release, everything),
-        [entry.row for entry in chosen],
-        [entry.sha256 or entry.id for entry in everything],
+        embeddings,
+        rows,
+        _works(release, everything, embeddings, rows),
     )
     return found.as_dict()
+
+
+def _works(
+    release: Release, entries: Sequence[Entry], embeddings: NDArray[np.float32], rows: Sequence[int]
+) -> list[str]:
+    """What each entry is a picture of: equal files are one work, and so is another scan of one
+    that asks, which would come first of all others and be called wrong."""
+    works = [entry.sha256 or entry.id for entry in entries]
+    first = nearest(embeddings, 1, np.asarray(rows, np.int64))
+    likely = sorted({*rows, *(int(row) for found in first for row in found)})
+    shown = pictures(release, [entries[row] for row in likely])
+    groups = copies(np.stack([copy_sketch(image) for image in shown]))
+    scans = {
+        works[row]: f"copies {group}" for row, group in zip(likely, groups, strict=True) if group
+    }
+    return [scans.get(work, work) for work in works]
 
 
 def _measured(measured: Measured | None, note: str) -> Measured:

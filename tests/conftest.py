@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from index.publish import publish
 from index.space.artefact import new_folder, sha256_of, write_manifest
-from index.space.model import CANARIES, SAVED_MODEL, SEEN_WORKS, ModelManifest, Part
+from index.space.model import CANARIES, SAVED_MODEL, SEEN_WORKS, UNTRAINED, ModelManifest, Part
 from index.space.preprocessing import Preprocessing
 from tests.releases import make_release
 
@@ -108,16 +108,16 @@ def collection(tmp_path_factory: pytest.TempPathFactory, painted_collection: Pai
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Path:
     """A model folder: 64 x 64 in, 16 numbers out, random weights; saw `collection/train`."""
-    return _make_model(tmp_path_factory.mktemp("models") / "tiny-1", collection, DIMENSION)
+    return _make_model(tmp_path_factory.mktemp("models") / "tiny-1", collection, DIMENSION, 8)
 
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory: pytest.TempPathFactory, collection: Path) -> Path:
-    """Another, tiny-2: 24 numbers out."""
+    """Another, tiny-2: 24 numbers out, and nothing of what it started from."""
     return _make_model(tmp_path_factory.mktemp("other") / "tiny-2", collection, 24)
 
 
-def _make_model(target: Path, collection: Path, dimension: int) -> Path:
+def _make_model(target: Path, collection: Path, dimension: int, untrained: int = 0) -> Path:
     name, _, version = target.name.partition("-")
     pixels = np.stack(
         [np.asarray(paint(style, 9000).resize((SIDE, SIDE))) for style in sorted(STYLES)]
@@ -138,6 +138,8 @@ def _make_model(target: Path, collection: Path, dimension: int) -> Path:
     seen = sorted(sha256_of(path) for path in (collection / "train").rglob("*.*"))
     with new_folder(target) as folder:
         embeddings = _save_network(folder / SAVED_MODEL, pixels, dimension)
+        if untrained:
+            _save_network(folder / UNTRAINED, pixels, untrained)
         np.savez(folder / CANARIES, pixels=pixels, embeddings=embeddings)
         (folder / SEEN_WORKS).write_text("\n".join(seen) + "\n", encoding="ascii")
         write_manifest(folder, manifest)

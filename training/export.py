@@ -32,11 +32,13 @@ from index.space.model import (
     OUTPUT,
     SAVED_MODEL,
     SEEN_WORKS,
+    UNTRAINED,
     ModelManifest,
     load_model,
 )
 from index.space.preprocessing import Preprocessing
 from training.dataset import load_dataset
+from training.fit import UNTRAINED_BACKBONE
 from training.network import embedding, parts_of
 from training.report import REPORT
 from training.state import reading
@@ -72,6 +74,7 @@ def export(run: Path, target: Path) -> None:
     expected = np.asarray(embedder.predict_on_batch(pixels))
     with new_folder(target) as folder:
         _save(embedder, folder / SAVED_MODEL)
+        _save(load_untrained(run), folder / UNTRAINED)
         np.savez(folder / CANARIES, pixels=pixels, embeddings=expected)
         (folder / SEEN_WORKS).write_text(_seen_works(run), encoding="ascii")
         (folder / "report").mkdir()
@@ -87,17 +90,30 @@ def load_served(run: Path, report: dict[str, Any]) -> keras.Model:
     Raises:
         ArtefactError: its checkpoint is missing or damaged.
     """
-    checkpoint = run / f"efficientnet_phase{report['kept_phase']}.keras"
+    network = _load(run / f"efficientnet_phase{report['kept_phase']}.keras")
+    return keras.Model(network.input, embedding(network, parts_of(report["recipe"])))
+
+
+def load_untrained(run: Path) -> keras.Model:
+    """The backbone before training, pixels to pooled features of unit norm, in float32.
+
+    Raises:
+        ArtefactError: it is missing or damaged.
+    """
+    backbone = _load(run / UNTRAINED_BACKBONE)
+    return keras.Model(backbone.input, keras.layers.UnitNormalization()(backbone.output))
+
+
+def _load(checkpoint: Path) -> keras.Model:
     with reading(checkpoint):
         trained = keras.models.load_model(checkpoint)
-        parts = parts_of(report["recipe"])
     # A GPU may have trained it in mixed precision, which its layers remember.
     network = keras.models.clone_model(
         trained,
         clone_function=lambda layer: layer.from_config({**layer.get_config(), "dtype": "float32"}),
     )
     network.set_weights(trained.get_weights())
-    return keras.Model(network.input, embedding(network, parts))
+    return network
 
 
 def canary_pixels(size: int) -> NDArray[np.uint8]:
@@ -167,8 +183,7 @@ def _manifest(name: str, version: str, report: dict[str, Any]) -> ModelManifest:
         copies=test["same_work"]["copies"],
         report={
             key: test[key] for key in ("accuracy", "precision", "silhouette", "silhouette_cosine")
-        }
-        | {"untrained_precision": report["untrained"]["precision"]},
+        },
     )
 
 

@@ -49,6 +49,7 @@ from training.schedules import learning_rate
 from training.state import RunState, load_state, reading, save_state
 
 TRAIN_SAMPLE = 1000
+UNTRAINED_BACKBONE = "efficientnet_untrained.keras"
 # A small collection is trained in small batches, and several times an epoch where those are still
 # few: in a step or two nothing is learnt.
 STEPS_AT_LEAST, SMALLEST_BATCH = 32, 8
@@ -114,7 +115,8 @@ class Fit:
         self._passes = max(1, round(STEPS_AT_LEAST * self._batch / works))
         pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
         self._backbone_channels = int(pooled.shape[-1])
-        self._run_backbone = compiled(keras.Model(backbone.inputs[0], pooled))
+        self._backbone = keras.Model(backbone.inputs[0], pooled)
+        self._run_backbone = compiled(self._backbone)
         self._untrained = self._untrained_features()
         self._losses: list[Loss] = [style_loss(recipe.margin)]
         if recipe.work:
@@ -150,7 +152,10 @@ class Fit:
 
     def measure_untrained(self) -> dict[str, Any]:
         """What the backbone's pooled features are worth on the test works before any training:
-        what fine-tuning has to beat, an `Evaluation` and the works found again."""
+        what fine-tuning has to beat, an `Evaluation` and the works found again. The backbone is
+        kept beside, for the same comparison on a collection."""
+        with new_file(self.folder / UNTRAINED_BACKBONE) as path:
+            self._backbone.save(path)
         rows = self.dataset.parts["test"]
         features = self._untrained[rows]
         features /= np.linalg.norm(features, axis=1, keepdims=True)
@@ -187,7 +192,9 @@ class Fit:
                 self._run_epoch(current, state)
         except _NoNumberError as error:
             if not (state.epoch or state.kept):
-                raise ArtkinError(f"{error}; no epoch had ended") from error
+                raise ArtkinError(
+                    f"{error}; no epoch had ended. {what_to_try(self.recipe)}"
+                ) from error
             state.diverged = str(error)
         if state.epoch:
             self._end_phase(current, cut, state)
@@ -406,11 +413,15 @@ class Fit:
 
     def _check_step(self, loss: float, name: str, step: int) -> None:
         if not np.isfinite(loss):
-            raise _NoNumberError(
-                f"the loss must be a number; {name}, step {step} gave {loss}. Lower that phase's "
-                f"learning_rate in training/presets/{self.recipe.name}.py and train again in "
-                "another --run"
-            )
+            raise _NoNumberError(f"the loss must be a number; {name}, step {step} gave {loss}")
+
+
+def what_to_try(recipe: Recipe) -> str:
+    """After a loss that is no number."""
+    return (
+        f"Lower that phase's learning_rate in training/presets/{recipe.name}.py and train again in "
+        "another --run"
+    )
 
 
 def _chunks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:

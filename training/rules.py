@@ -349,7 +349,7 @@ def diverged(document: Document) -> Finding | None:
     told = word(document, "diverged")
     if not told:
         return None
-    text = f"The run ended before its recipe did: {told.partition('. ')[0]}."
+    text = f"The run ended before its recipe did: {told}."
     step = "Lower that phase's rate, to a tenth or less; what was best before is kept."
     return Finding("diverged", "problem", None, text, {}, step)
 

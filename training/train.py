@@ -19,7 +19,7 @@ from index.space.artefact import new_file
 from index.space.errors import ArtkinError, BadInput
 from index.space.locking import exclusive
 from training.dataset import Dataset, check_same, load_dataset, prepare_dataset, remove_dataset
-from training.fit import Fit
+from training.fit import Fit, what_to_try
 from training.inference import on_gpu
 from training.network import build_network, seeded_backbone
 from training.presets import DEFAULT, PRESETS, load_preset
@@ -150,7 +150,7 @@ def _train(
     if state.diverged:
         raise ArtkinError(
             f"{state.diverged}; the best epoch before it, of phase {state.kept}, is kept: {folder} "
-            "has its report and can be exported"
+            f"has its report and can be exported. {what_to_try(recipe)}"
         )
     return report
 

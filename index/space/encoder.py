@@ -89,18 +89,21 @@ class Encoder:
         batch: pictures computed together. Fixed, so that memory is flat: 1, by all cores, for the
             latency of a query; more, several batches at once, for the throughput of an index.
         threads: cores it may take; 0, all of them that a container's limit leaves.
+        saved_model: of the model's folder.
 
     Raises:
         ArtefactError: OpenVINO cannot read the SavedModel.
     """
 
-    def __init__(self, model: Model, batch: int, threads: int = 0) -> None:
+    def __init__(
+        self, model: Model, batch: int, threads: int = 0, saved_model: str = SAVED_MODEL
+    ) -> None:
         spec = model.manifest.preprocessing
         self.model = model
         self._batch = batch
         self._shape = (spec.height, spec.width, 3)
         try:
-            graph = ov.Core().read_model(model.folder / SAVED_MODEL)
+            graph = ov.Core().read_model(model.folder / saved_model)
             hint = "LATENCY" if batch == 1 else "THROUGHPUT"
             self._compiled = compile_graph(graph, (batch, *self._shape), hint, threads)
         except RuntimeError as error:
@@ -132,7 +135,7 @@ class Encoder:
         if len(chunks) == 1:  # a query need not wait for a thread to start
             embeddings = self._run(chunks[0])
         else:
-            none = np.empty((0, self.model.manifest.dimension), np.float32)
+            none = np.empty((0, self._compiled.output(0).shape[1]), np.float32)
             embeddings = np.concatenate([none, *parallel_map(self._run, chunks, self.streams)])
         norms = np.linalg.norm(embeddings, axis=1)
         if not (np.abs(norms - 1) < 1e-3).all():  # false for NaN as well

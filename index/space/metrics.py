@@ -33,11 +33,13 @@ class Evaluation(Retrieval):
         silhouette: mean silhouette by Euclidean distance, over as many works as `queries`; None
             with fewer than two classes.
         silhouette_cosine: the same by cosine distance.
+        silhouette_by_class: both, over the works of each class.
         parts: both silhouettes of each named part of the vector, brought to unit norm by itself.
     """
 
     silhouette: float | None
     silhouette_cosine: float | None
+    silhouette_by_class: dict[str, dict[str, float | None]]
     parts: dict[str, dict[str, float | None]]
 
 
@@ -65,7 +67,7 @@ def evaluate(
             f"the widths of the parts must sum to {embeddings.shape[1]}; received "
             f"{[part.width for part in parts]}"
         )
-    codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)[1]
+    names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     asked = sample(len(codes), len(codes))
     whole = silhouette(embeddings, codes, asked)
     by_part: dict[str, Silhouette] = {}
@@ -84,11 +86,15 @@ def evaluate(
         **fields,
         silhouette=whole.euclidean,
         silhouette_cosine=whole.cosine,
-        parts={
-            name: {"silhouette": part.euclidean, "silhouette_cosine": part.cosine}
-            for name, part in by_part.items()
+        silhouette_by_class={
+            str(name): _both(*found) for name, found in zip(names, whole.by_class, strict=True)
         },
+        parts={name: _both(part.euclidean, part.cosine) for name, part in by_part.items()},
     )
+
+
+def _both(euclidean: float | None, cosine: float | None) -> dict[str, float | None]:
+    return {"silhouette": euclidean, "silhouette_cosine": cosine}
 
 
 def leave_one_out(

@@ -1,6 +1,9 @@
-"""The embedding model as files: `saved_model/`, `canaries.npz`, `seen_works.txt`, `manifest.json`.
+"""The embedding model as files: `saved_model/`, `untrained/`, `canaries.npz`, `seen_works.txt`,
+`manifest.json`.
 
 uint8 pixels (n, height, width, 3) in, unit-norm float32 (n, dimension) out, scaling inside.
+`untrained/` takes the same pixels and gives what it started from, the features of ImageNet, for
+`artkin evaluate` to compare with.
 `artkin export` writes it (`training/export.py`); everything else only reads it.
 """
 
@@ -20,9 +23,10 @@ from index.space.errors import ArtefactError
 from index.space.preprocessing import Preprocessing
 
 SAVED_MODEL = "saved_model"
+UNTRAINED = "untrained"
 CANARIES = "canaries.npz"
 SEEN_WORKS = "seen_works.txt"
-# Names of the SavedModel's one input and one output; the same in every export.
+# Names of a SavedModel's one input and one output; the same in every export.
 INPUT = "pixels"
 OUTPUT = "embedding"
 

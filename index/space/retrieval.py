@@ -45,7 +45,7 @@ class Retrieval:
         k: neighbours asked for.
         denominator: min(k, findable).
         precision: P@k, or None; `reasons` has the reason for every None.
-        precision_by_class: P@k over the queries of each class.
+        measures_by_class: `measures` over the queries of each class.
         ceiling: the P@k of a perfect order, below 1 where classes are small.
         ceiling_by_class: the same of each class.
         chance: the expected P@k of an order drawn at random.
@@ -63,7 +63,7 @@ class Retrieval:
     k: int
     denominator: int
     precision: float | None
-    precision_by_class: dict[str, float | None]
+    measures_by_class: dict[str, dict[str, Mean]]
     ceiling: float | None
     ceiling_by_class: dict[str, float | None]
     chance: float | None
@@ -125,8 +125,7 @@ def summarise(
     reason = _why_nothing(counted, gallery)
     if reason:
         counted = np.zeros_like(counted)
-    values = np.stack([column[counted] for column in scores.columns.values()], axis=1)
-    measures = dict(zip(scores.columns, means(values), strict=True))
+    measures = _measures(scores, counted)
     precision = measures[f"precision_at_{k}"].value
     of_class = {names[c]: counted & (queries.codes == c) for c in np.unique(codes).tolist()}
     sizes = np.bincount(gallery.codes, minlength=len(names))
@@ -139,7 +138,7 @@ def summarise(
         k=k,
         denominator=int(min(k, scores.found.min())),
         precision=precision,
-        precision_by_class=_by_class(scores.columns[f"precision_at_{k}"], of_class),
+        measures_by_class={name: _measures(scores, rows) for name, rows in of_class.items()},
         ceiling=_mean(scores.ceiling[counted]),
         ceiling_by_class=_by_class(scores.ceiling, of_class),
         chance=_mean(scores.chance[counted]),
@@ -159,9 +158,14 @@ def _why_nothing(answerable: NDArray[np.bool_], gallery: Gallery) -> str | None:
 
 def _reasons(reason: str | None, of_class: dict[str, NDArray[np.bool_]]) -> dict[str, str]:
     if reason:
-        return dict.fromkeys(("precision", "precision_by_class", "ceiling", "chance"), reason)
+        return dict.fromkeys(("precision", "measures_by_class", "ceiling", "chance"), reason)
     text = "none of the works of the class that were asked has another of it that it may find"
-    return {f"precision_by_class.{name}": text for name, rows in of_class.items() if not rows.any()}
+    return {f"measures_by_class.{name}": text for name, rows in of_class.items() if not rows.any()}
+
+
+def _measures(scores: PerQuery, rows: NDArray[np.bool_]) -> dict[str, Mean]:
+    values = np.stack([column[rows] for column in scores.columns.values()], axis=1)
+    return dict(zip(scores.columns, means(values), strict=True))
 
 
 def _by_class(values: Doubles, of_class: dict[str, NDArray[np.bool_]]) -> dict[str, float | None]:

@@ -27,10 +27,16 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Silhouette:
-    """Both means, or None where they are not defined, which `reason` explains."""
+    """Both means, or None where they are not defined, which `reason` explains.
+
+    Args:
+        by_class: the Euclidean and the cosine mean over the rows asked of each class; None of a
+            class that none was asked of.
+    """
 
     euclidean: float | None
     cosine: float | None
+    by_class: tuple[tuple[float | None, float | None], ...]
     reason: str | None = None
 
 
@@ -45,25 +51,38 @@ def silhouette(
     """
     classes = int(codes.max(initial=-1)) + 1
     if classes < 2:
-        return Silhouette(None, None, "a silhouette needs two classes at least")
+        return _undefined(classes, "a silhouette needs two classes at least")
     if classes == len(codes):
-        return Silhouette(None, None, "a silhouette needs a class of two works at least")
+        return _undefined(classes, "a silhouette needs a class of two works at least")
     by_class = np.argsort(codes, kind="stable")
     exact = np.float64 if len(asked) == len(codes) else np.float32
     points: Floats = embeddings[by_class].astype(exact, copy=False)
     norms = np.linalg.norm(points, axis=1, keepdims=True)
     if not norms.all():
-        return Silhouette(None, None, "a vector has norm 0, and so no direction")
+        return _undefined(classes, "a vector has norm 0, and so no direction")
     points /= norms
-    totals = _totals(points, codes[by_class], np.argsort(by_class)[asked]) / len(asked)
-    return Silhouette(float(totals[_EUCLIDEAN]), float(totals[_COSINE]))
+    scores = _scores(points, codes[by_class], np.argsort(by_class)[asked])
+    euclidean, cosine = scores.mean(axis=1).tolist()
+    of_class = (scores[:, codes[asked] == code] for code in range(classes))
+    return Silhouette(euclidean, cosine, tuple(map(_means, of_class)))
 
 
-def _totals(points: Floats, codes: NDArray[np.int64], asked: NDArray[np.int64]) -> Doubles:
-    """Sums of s over the rows asked; points and codes in the order of the classes."""
+def _undefined(classes: int, reason: str) -> Silhouette:
+    return Silhouette(None, None, ((None, None),) * classes, reason)
+
+
+def _means(scores: Doubles) -> tuple[float | None, float | None]:
+    if scores.size == 0:
+        return None, None
+    euclidean, cosine = scores.mean(axis=1).tolist()
+    return euclidean, cosine
+
+
+def _scores(points: Floats, codes: NDArray[np.int64], asked: NDArray[np.int64]) -> Doubles:
+    """s of the rows asked, (2, asked); points and codes in the order of the classes."""
     sizes = np.bincount(codes)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    totals = np.zeros(2)
+    scores = np.empty((2, len(asked)))
     same = _SAME * np.finfo(points.dtype).eps
     rows = max(_BLOCK // len(points), 1)
     block = np.empty((rows, len(points)), points.dtype)
@@ -78,8 +97,8 @@ def _totals(points: Floats, codes: NDArray[np.int64], asked: NDArray[np.int64]) 
             if kind == _EUCLIDEAN:  # of unit vectors: |a - b|^2 = 2 (1 - a.b)
                 np.sqrt(np.multiply(distance, 2, out=distance), out=distance)
             sums = np.add.reduceat(distance, starts, axis=1, dtype=np.float64)
-            totals[kind] += _of(sums, codes[chunk], sizes).sum()
-    return totals
+            scores[kind, start : start + rows] = _of(sums, codes[chunk], sizes)
+    return scores
 
 
 def _of(sums: Doubles, own: NDArray[np.int64], sizes: NDArray[np.int64]) -> Doubles:

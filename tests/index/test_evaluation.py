@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import artkin
 from index.evaluation import evaluate_release
+from index.looks import pictures
 from index.progress import figure
+from index.protocols import embeddings_of, robustness
+from index.publish import publish
 from index.release import Release, open_release
 from index.releases import current_release, release_ids
+from index.robustness import same_work_recall
 from index.space.artefact import write_manifest
+from index.space.encoder import Encoder
 from index.space.errors import BadInput
 from index.space.metrics import evaluate
-from index.space.model import load_model
+from index.space.model import UNTRAINED, load_model
+from index.space.preprocessing import to_pixels
 from tests.conftest import Painter, paint
 from tests.releases import make_release
 
@@ -27,6 +36,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     code = artkin.main(["evaluate", *map(str, arguments)])
     said = capsys.readouterr()
     return code, said.out, said.err
+
+
+def pixels_encoded(encoder: Encoder, images: Iterable[Image.Image]) -> NDArray[np.float32]:
+    spec = encoder.model.manifest.preprocessing
+    return encoder.encode(np.stack([to_pixels(image, spec) for image in images]))
 
 
 @pytest.fixture
@@ -253,15 +267,60 @@ def test_robustness_with_the_model(
     found = json.loads(out)["robustness"]
     assert (code, found["of"], found["works"], found["gallery"]) == (0, "unseen", 12, 24)
     assert found["by_perturbation"]["unchanged"]["value"] > 0.5
+    baselines = json.loads(out)["baselines"]
+    untrained = baselines["precision"]["imagenet_features"]
+    # The same works, in what the model's other network gives their thumbnails.
+    release = open_release(current_release(published))
+    unseen = [entry for entry in release.catalogue.entries() if not entry.seen]
+    encoder = Encoder(load_model(tiny_model), batch=1, saved_model=UNTRAINED)
+    features = pixels_encoded(encoder, pictures(release, unseen))
+    expected = evaluate(features, [str(entry.label) for entry in unseen])
+    assert features.shape == (12, 8)
+    assert untrained == asdict(expected.measures["precision_at_5"])
+    assert "imagenet_features" not in baselines["reasons"]
     code, out, _ = run(capsys, *options)
     assert code == 0
     for part in (
         "same-work recall@1, 12 works among 24",
         "white balance",
         "colour histogram",
-        "ImageNet features as training measured them",
+        "ImageNet features are those of the model's network before training",
     ):
         assert part in out
+
+
+def test_a_model_without_its_features_of_before_is_said(
+    collection: Path, other_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases = tmp_path / "r"
+    publish(releases, make_release(collection, other_model, releases))
+    capsys.readouterr()
+    code, out, _ = run(capsys, "--releases", releases, "--model", other_model, "--json")
+    baselines = json.loads(out)["baselines"]
+    assert (code, baselines["precision"]["imagenet_features"]["value"]) == (0, None)
+    assert "export it again" in baselines["reasons"]["imagenet_features"]
+
+
+def test_another_scan_is_the_same_work(
+    tmp_path: Path, tiny_model: Path, painted_collection: Painter
+) -> None:
+    """Every work is there as two files: whichever comes first, the work is found."""
+    root = painted_collection(tmp_path / "c", each=3, seed=8)
+    for path in sorted(root.rglob("*.*")):
+        with Image.open(path) as image:
+            image.convert("RGB").save(path.with_name(f"scan of {path.stem}.jpg"), quality=40)
+    release = open_release(tmp_path / "r" / make_release(root, tiny_model, tmp_path / "r"))
+    entries = list(release.catalogue.entries())
+    encoder = Encoder(load_model(tiny_model), batch=1)
+    found = robustness(release, entries, encoder)["by_perturbation"]
+    by_file = same_work_recall(
+        pictures(release, entries),
+        lambda images: pixels_encoded(encoder, images),
+        embeddings_of(release, entries),
+        range(len(entries)),
+    ).by_perturbation
+    assert by_file["jpeg"].value < 0.8
+    assert found["jpeg"]["value"] > 0.9
 
 
 def test_another_model_is_refused(

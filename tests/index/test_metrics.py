@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, silhouette_score
+from sklearn.metrics import average_precision_score, silhouette_samples, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from index.space import ranking, silhouette
@@ -15,6 +15,7 @@ from index.space.errors import BadInput
 from index.space.metrics import against_gallery, evaluate, leave_one_out
 from index.space.model import Part
 from index.space.ranking import nearest
+from index.space.retrieval import Retrieval
 
 
 def on_circle(*degrees: float) -> np.ndarray:
@@ -35,10 +36,14 @@ def clusters(
     return points.astype(np.float32), [f"class {code}" for code in codes]
 
 
+def by_class(found: Retrieval, measure: str) -> dict[str, float | None]:
+    return {name: measures[measure].value for name, measures in found.measures_by_class.items()}
+
+
 def test_perfect_is_one() -> None:
     found = evaluate(on_circle(0, 1, 2, 90, 91, 92), list("aaabbb"), k=2)
     assert found.precision == 1.0
-    assert found.precision_by_class == {"a": 1.0, "b": 1.0}
+    assert by_class(found, "precision_at_2") == {"a": 1.0, "b": 1.0}
     assert found.classes_below_k_plus_1 == ()
 
 
@@ -52,8 +57,8 @@ def test_a_case_worked_by_hand() -> None:
     # 100: 120 b, 25 b -> 0;  120: 100 a, 25 b -> 1/2
     found = evaluate(on_circle(0, 10, 25, 100, 120), list("aabab"), k=2)
     assert found.precision == pytest.approx(1.5 / 5)
-    assert found.precision_by_class["a"] == pytest.approx(1 / 3)
-    assert found.precision_by_class["b"] == pytest.approx(1 / 4)
+    assert by_class(found, "precision_at_2")["a"] == pytest.approx(1 / 3)
+    assert by_class(found, "precision_at_2")["b"] == pytest.approx(1 / 4)
     assert found.classes_below_k_plus_1 == ("b",)
 
 
@@ -62,8 +67,8 @@ def test_k_larger_than_what_there_is_divides_by_what_there_is() -> None:
     assert (found.denominator, found.findable) == (2, 2)
     assert found.precision == pytest.approx((1 / 2 + 1 / 2) / 2)  # b has nothing to find
     assert (found.queries, found.queries_without_relevant) == (3, 1)
-    assert found.precision_by_class == {"a": 0.5, "b": None}
-    assert "has another of it" in found.reasons["precision_by_class.b"]
+    assert by_class(found, "precision_at_5") == {"a": 0.5, "b": None}
+    assert "has another of it" in found.reasons["measures_by_class.b"]
 
 
 def test_duplicates_do_not_hide_the_query() -> None:
@@ -155,7 +160,7 @@ def test_an_excluded_group_is_not_found_and_its_queries_are_counted() -> None:
     assert found.precision == 1.0
     assert found.findable == 4
     alone = leave_one_out(on_circle(*degrees), labels, k=1, exclude=["m", "m", "n", "o", "o", "o"])
-    assert alone.precision_by_class == {"a": 1.0, "b": None}
+    assert by_class(alone, "precision_at_1") == {"a": 1.0, "b": None}
     assert alone.queries_without_relevant == 3
     assert alone.precision == 1.0
 
@@ -163,11 +168,10 @@ def test_an_excluded_group_is_not_found_and_its_queries_are_counted() -> None:
 def test_without_copies_the_next_work_counts() -> None:
     # 0 and 0.1 are copies; without them each finds the b at 5 first, not its copy.
     degrees, labels = (0, 0.1, 5, 30, 40), list("aabab")
-    assert evaluate(on_circle(*degrees), labels, k=1).precision_by_class["a"] == pytest.approx(
-        2 / 3
-    )
+    own = leave_one_out(on_circle(*degrees), labels, k=1)
+    assert by_class(own, "precision_at_1")["a"] == pytest.approx(2 / 3)
     apart = leave_one_out(on_circle(*degrees), labels, k=1, exclude=["1", "1", None, None, None])
-    assert apart.precision_by_class["a"] == 0
+    assert by_class(apart, "precision_at_1")["a"] == 0
 
 
 def test_queries_against_a_gallery_worked_by_hand() -> None:
@@ -176,7 +180,7 @@ def test_queries_against_a_gallery_worked_by_hand() -> None:
         on_circle(5, 25, 31), list("abc"), on_circle(0, 20, 40), list("aba"), k=2
     )
     assert (found.works, found.gallery, found.queries_without_relevant) == (3, 3, 1)
-    assert found.precision_by_class == {"a": 0.5, "b": 0.5, "c": None}
+    assert by_class(found, "precision_at_2") == {"a": 0.5, "b": 0.5, "c": None}
     assert found.measures["precision_at_1"].value == 1.0
     assert found.chance == pytest.approx((2 / 3 + 1 / 3) / 2)
     # A picture that is in the gallery too finds itself there, unless it is barred by its group.
@@ -211,8 +215,36 @@ def test_silhouette_is_scikit_learns(metric: str) -> None:
     embeddings, labels = clusters()
     labels[0] = "a class of one"
     found = evaluate(embeddings, labels)
-    value = found.silhouette if metric == "euclidean" else found.silhouette_cosine
-    assert value == pytest.approx(silhouette_score(embeddings, labels, metric=metric), abs=1e-6)
+    key = "silhouette" if metric == "euclidean" else "silhouette_cosine"
+    expected = silhouette_score(embeddings, labels, metric=metric)
+    assert getattr(found, key) == pytest.approx(expected, abs=1e-6)
+    each = silhouette_samples(embeddings, labels, metric=metric)
+    for name, both in found.silhouette_by_class.items():
+        own = each[np.array(labels) == name].mean()
+        assert both[key] == pytest.approx(own, abs=1e-6)
+
+
+def test_a_class_has_all_measures_with_their_intervals() -> None:
+    """Those that its queries have among all works."""
+    embeddings, labels = clusters(works=150)
+    found = evaluate(embeddings, labels)
+    sizes = {name: labels.count(name) for name in set(labels)}
+    for measure, mean in found.measures.items():
+        by_size = [sizes[n] * m[measure].value for n, m in found.measures_by_class.items()]
+        assert sum(by_size) / 150 == pytest.approx(mean.value)
+    for measures in found.measures_by_class.values():
+        for mean in measures.values():
+            assert mean.low <= mean.value <= mean.high
+            assert mean.low < mean.high
+
+
+def test_a_class_of_nothing_asked_has_no_silhouette(monkeypatch: pytest.MonkeyPatch) -> None:
+    embeddings, labels = clusters(works=300)
+    monkeypatch.setattr(ranking, "PAIRS", 300)
+    few = evaluate(embeddings, labels)
+    assert few.queries == 1
+    nothing = {"silhouette": None, "silhouette_cosine": None}
+    assert sum(both == nothing for both in few.silhouette_by_class.values()) == 6
 
 
 def test_average_precision_is_scikit_learns() -> None:
@@ -271,7 +303,7 @@ def test_of_many_works_a_sample_asks_all(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ranking, "PAIRS", 300)
     few = evaluate(embeddings, labels)
     assert few.queries == 1
-    assert sum(value is None for value in few.precision_by_class.values()) == 6
+    assert sum(value is None for value in by_class(few, "precision_at_5").values()) == 6
     assert len(few.reasons) == 6
 
 

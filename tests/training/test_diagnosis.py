@@ -185,7 +185,7 @@ def test_after_a_later_preset_the_next_experiment_is_what_its_findings_ask_for()
         ("hubness", "phases.2.embedding.hubness_skewness", 1.41, 1.4),
         ("low_silhouette", "phases.2.test.parts.style.silhouette_cosine", 0.249, 0.25),
         ("work_forgotten", "phases.2.test.same_work.recall_at_1", 0.949, 0.951),
-        ("diverged", "diverged", "phase 3, epoch 2/5, step 7 gave nan. Lower", None),
+        ("diverged", "diverged", "phase 3, epoch 2/5, step 7 gave nan", None),
     ],
 )
 def test_each_rule_on_both_sides_of_its_threshold(rule, path, found, silent):

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from index.space.encoder import Encoder
 from index.space.errors import ArtefactError, BadInput
-from index.space.model import INPUT, OUTPUT, SAVED_MODEL, load_model
+from index.space.metrics import evaluate
+from index.space.model import INPUT, OUTPUT, SAVED_MODEL, UNTRAINED, load_model
 from training.dataset import load_dataset
 from training.export import _check_parity, canary_pixels, export, load_served
 from training.report import REPORT
@@ -69,10 +70,19 @@ def test_the_manifest_says_what_was_measured(exported, run):
     report = json.loads((run / "report.json").read_text())
     kept = report["phases"][report["kept_phase"] - 1]["test"]
     assert manifest.report["precision"] == kept["precision"]
-    untrained = json.loads((run / "report.json").read_text())["untrained"]
-    assert manifest.report["untrained_precision"] == untrained["precision"]
     assert (manifest.name, manifest.version, manifest.dimension) == ("small", "1", 32)
     assert [(part.name, part.width) for part in manifest.parts] == [("style", 32)]
+
+
+def test_what_it_started_from_is_there_to_compare_with(exported, run):
+    """The figure that training reports of the untrained features, from the exported model."""
+    dataset = load_dataset(run)
+    rows = dataset.parts["test"]
+    encoder = Encoder(load_model(exported), batch=1, saved_model=UNTRAINED)
+    features = encoder.encode(np.array(dataset.pixels[rows]))
+    labels = [dataset.classes[code] for code in dataset.labels[rows]]
+    report = json.loads((run / REPORT).read_text())
+    assert evaluate(features, labels).precision == pytest.approx(report["untrained"]["precision"])
 
 
 def test_seen_works_are_those_of_training_and_validation(exported, run):

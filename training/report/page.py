@@ -245,7 +245,7 @@ def _classes(document: Document, classes: list[str], phase: int) -> list[dict[st
         {
             "name": name,
             **{part: counts.get(name) for part, counts in parts.items()},
-            "precision": number(test, "precision_by_class", name),
+            "precision": number(test, "measures_by_class", name, "precision_at_5", "value"),
             "ceiling": number(test, "ceiling_by_class", name),
         }
         for name in classes
