@@ -5,14 +5,14 @@
     python -m benchmarks.paintings artkin      ../shared/data/paintings --seeds 3
 
 Writes `benchmarks/results/paintings_<preset>.json`: what is served, mean of the seeds with the
-least and the most, and `precision_at_5_style`, of the style part alone; each seed's phases: accuracy, P@5 and silhouettes of the test part before
-training (pooled ImageNet features) and after each phase, over the ten classes and over the seven
-from WikiArt alone (queries and gallery both restricted to them, predictions still one of ten: the
-other three come from other sources, so part of what tells them apart may be the source and not
-the style), and the works found again from changed pictures of them, all test works among each
-other. `other_scans`: of pictures of one work in the whole collection that are no copies of one
-file, how many find another first among all its works, and how many are told as copies by the
-model's rule. Interrupted, the same command goes on.
+least and the most, and `precision_at_5_style`, of the style part alone; each seed's phases:
+accuracy, P@5 and silhouettes of the test part before training (pooled ImageNet features) and after
+each phase, over the ten classes and over the seven from WikiArt alone (queries and gallery both
+restricted to them, predictions still one of ten: the other three come from other sources, so part
+of what tells them apart may be the source and not the style), and the works found again from
+changed pictures of them, all test works among each other. `other_scans`: of pictures of one work in
+the whole collection that are no copies of one file, how many find another first among all its
+works, and how many are told as copies by the model's rule. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
