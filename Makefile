@@ -50,7 +50,7 @@ check: $(VENV)/installed
 
 $(VENV)/installed: requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --require-hashes --requirement requirements/dev.txt
+	$(BIN)/pip install --no-deps --no-compile --require-hashes --requirement requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -118,9 +118,10 @@ def one_error_line(*words: object) -> str:
 def test_a_full_disk_stops_training_in_one_line_and_resume_goes_on(
     small_disk, tmp_path: Path, painted_collection
 ) -> None:
-    """The pictures fit, the first epoch's state does not; then there is room."""
+    """The pictures and the untrained network fit, the first epoch's state does not; then there is
+    room."""
     folder = tmp_path / "small"
-    small_disk(folder, "6m")
+    small_disk(folder, "20m")
     root = painted_collection(tmp_path / "art", each=3)
     command = ["train", root, "--preset", "seed", "--size", "32", "--run", folder / "run"]
     said = one_error_line(*command)

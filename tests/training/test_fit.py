@@ -272,14 +272,20 @@ def test_a_signal_that_a_library_makes_an_error_of_ends_as_any(tmp_path, number,
     assert "Traceback" not in ended.stderr
 
 
-@pytest.fixture
-def stopped(tmp_path, painted, small_recipe, monkeypatch) -> Path:
-    """The folder of a run that was interrupted in its second phase."""
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory, painted, small_recipe) -> Path:
+    folder = tmp_path_factory.mktemp("stopped") / "run"
     # The untrained features, then two epochs of the first phase.
-    interrupt(monkeypatch, 1 + 2 * STEPS, painted, small_recipe, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 1 + 2 * STEPS, painted, small_recipe, folder)
     assert (folder / "efficientnet_phase1.keras").exists()
     return folder
+
+
+@pytest.fixture
+def stopped(tmp_path, stopped_once) -> Path:
+    """The folder of a run that was interrupted in its second phase."""
+    return Path(shutil.copytree(stopped_once, tmp_path / "run"))
 
 
 @pytest.mark.slow
@@ -299,22 +305,20 @@ def test_a_damaged_file_of_a_run_is_named_in_one_line(stopped, painted, small_re
 
 
 @pytest.mark.slow
-def test_a_cut_cache_is_made_again(stopped, painted, small_recipe, run):
+def test_resumed_a_cut_cache_is_made_again_and_the_seconds_of_all_sessions_count(
+    stopped, painted, small_recipe, run
+):
     (cache,) = stopped.glob("prefix_phase2*")
     cache.write_bytes(cache.read_bytes()[:1000])
-    resumed = train(painted, small_recipe, stopped, resume=True)
-    ours, theirs = resumed["phases"][1], report_of(run)["phases"][1]
-    assert ours["epochs"][-1]["loss"] == pytest.approx(theirs["epochs"][-1]["loss"], 1e-3)
-    assert not list(stopped.glob(".partial*"))
-
-
-@pytest.mark.slow
-def test_the_seconds_of_a_run_are_those_of_all_its_sessions(stopped, painted, small_recipe):
     state = load_state(stopped)
     assert state.seconds >= sum(epoch["seconds"] for epoch in state.reports[0]["epochs"]) > 0
     state.seconds = 5000.0
     save_state(stopped, state)
-    assert 5000 < train(painted, small_recipe, stopped, resume=True)["seconds"] < 6000
+    resumed = train(painted, small_recipe, stopped, resume=True)
+    ours, theirs = resumed["phases"][1], report_of(run)["phases"][1]
+    assert ours["epochs"][-1]["loss"] == pytest.approx(theirs["epochs"][-1]["loss"], 1e-3)
+    assert not list(stopped.glob(".partial*"))
+    assert 5000 < resumed["seconds"] < 6000
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path, painted, small_recipe, run):

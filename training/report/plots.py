@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.neighbors import NearestNeighbors
 
 from training.document import Document, items, number, phases
 from training.report.tested import WorksTested
@@ -207,12 +209,22 @@ def _umap(embeddings: NDArray[np.float32]) -> Plane:
     from umap import UMAP  # noqa: PLC0415  compiles for seconds when it is imported
 
     works = len(embeddings)
+    # Exact, where UMAP's own search would compile itself for ten seconds first.
+    near = NearestNeighbors(n_neighbors=min(15, works - 1), metric="cosine").fit(embeddings)
+    distances, neighbours = near.kneighbors(embeddings)
     # Its spectral start needs more works than these; a seed allows one thread only.
     init = "spectral" if works > 50 else "random"
     method = UMAP(
-        n_neighbors=min(15, works - 1), metric="cosine", init=init, random_state=_SEED, n_jobs=1
+        n_neighbors=near.n_neighbors,
+        metric="cosine",
+        precomputed_knn=(neighbours, distances),
+        init=init,
+        random_state=_SEED,
+        n_jobs=1,
     )
-    return _plane(method, embeddings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "precomputed_knn")  # new points are never asked about
+        return _plane(method, embeddings)
 
 
 def _let_numba_compile() -> None:
