@@ -10,9 +10,10 @@ accuracy, P@5 and silhouettes of the test part before training (pooled ImageNet 
 each phase, over the ten classes and over the seven from WikiArt alone (queries and gallery both
 restricted to them, predictions still one of ten: the other three come from other sources, so part
 of what tells them apart may be the source and not the style), and the works found again from
-changed pictures of them, all test works among each other. `other_scans`: of pictures of one work in
-the whole collection that are no copies of one file, how many find another first among all its
-works, and how many are told as copies by the model's rule. Interrupted, the same command goes on.
+changed pictures of them, all test works among each other. `copies`: the rule that they give for
+copies, with its error rates. `other_scans`: of pictures of one work in the whole collection that
+are no copies of one file, how many find another first among all its works, and how many are told as
+copies by the model's rule. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def _run(preset: str, data: Path, seed: int) -> dict[str, Any]:
     phases = [_phase(folder, phase, parts) for phase in report["phases"]]
     kept = phases[report["kept_phase"] - 1]["test"]
     style = kept["all"]["parts"]["style"]
+    again = _same_work(folder, report)
     return {
         "seed": seed,
         "served": {
@@ -85,8 +87,9 @@ def _run(preset: str, data: Path, seed: int) -> dict[str, Any]:
             "accuracy": kept["all"]["accuracy"],
             "precision_at_5_style": kept["all"]["precision_by_part"]["style"],
             "silhouette_cosine_style": style["silhouette_cosine"],
-            "same_work_recall_at_1": _same_work(folder, report),
+            "same_work_recall_at_1": again["recall_at_1"],
         },
+        "copies": again["copies"],
         "other_scans": _other_scans(folder, report),
         "seconds": report["seconds"],
         "recipe": report["recipe"],
@@ -101,13 +104,13 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "least": min(values), "most": max(values)}
 
 
-def _same_work(folder: Path, report: dict[str, Any]) -> float:
-    """Recall@1 over all test works, where the report has a sample of them."""
+def _same_work(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Of all test works, where the report has a sample of them."""
     served = compiled(load_served(folder, report))
     with np.load(folder / f"phase{report['kept_phase']}_test.npz") as arrays:
         gallery = arrays["embeddings"]
-    found = same_work(load_dataset(folder), served, gallery, asked=len(gallery))
-    return float(found["recall_at_1"])
+    work = slice(report["recipe"]["dimension"], None) if report["recipe"]["work"] else None
+    return same_work(load_dataset(folder), served, gallery, work, asked=len(gallery))
 
 
 def _other_scans(folder: Path, report: dict[str, Any]) -> dict[str, int | None]:

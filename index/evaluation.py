@@ -136,10 +136,15 @@ def evaluate_release(
         | {"near_duplicate_disjoint": looked["near_duplicate_disjoint"]},
         "baselines": looked["baselines"],
         "robustness": asked,
-        "comparison": None if other is None else compare_releases(release, other, counts, k),
+        "comparison": None if other is None else _against(release, other, k),
         "errors": _errors(release, counts),
         "reasons": _reasons(asked),
     }
+
+
+def _against(release: Release, other: Release, k: int) -> dict[str, Any]:
+    judges, which = works_to_judge_by(release, other)
+    return {**compare_releases(release, other, judges, k), "of": which}
 
 
 def compare_releases(

@@ -21,7 +21,6 @@ _BASELINES = {
     "model": "this model",
     "imagenet_features": "ImageNet features",
     "colour_histogram": "colour histogram",
-    "chance": "chance",
 }
 Measured = dict[str, Any]
 
@@ -73,6 +72,9 @@ def _measures(columns: dict[str, Measured], k: int) -> Table:
         if cutoff != k:
             key = f"precision_at_{cutoff}"
             table.add_row(_title(cutoff, sets), *(_mean(f["measures"][key]) for f in sets))
+            ceilings = [found["ceilings"][key] for found in sets]
+            if any(ceiling is not None and ceiling < 1 for ceiling in ceilings):
+                table.add_row("  a perfect order", *(figure(c, _DIGITS) for c in ceilings))
     for title, key in (
         *((f"recall@{cutoff}", f"recall_at_{cutoff}") for cutoff in CUTOFFS),
         ("mAP", "mean_average_precision"),
@@ -107,14 +109,10 @@ def _show_protocols(result: dict[str, Any]) -> None:
 
 def _show_baselines(result: dict[str, Any]) -> None:
     found = result["baselines"]
-    if not found["precision"]:
-        return
-    table = Table()
-    table.add_column(f"Precision@{result['k']}, {found['works']} works")
-    table.add_column("", justify="right")
-    for name, title in _BASELINES.items():
-        table.add_row(title, _mean(found["precision"][name]))
-    console.print(table)
+    measured = {title: found["measured"].get(name) for name, title in _BASELINES.items()}
+    if columns := {title: one for title, one in measured.items() if one is not None}:
+        console.print(_measures(columns, result["k"]))
+        _say_reasons(columns)
     say(found["note"])
     for name, reason in found["reasons"].items():
         say(f"{_BASELINES[name]}: {reason}")
@@ -137,7 +135,8 @@ def _show_robustness(result: dict[str, Any]) -> None:
 
 def _show_comparison(result: dict[str, Any]) -> None:
     found = result["comparison"]
-    say(f"against release {found['release']}, model {found['model']}, {found['works']} works")
+    say(f"against release {found['release']}, model {found['model']}: {found['of']}")
+    say(f"works compared: {found['works']}")
     if found.get("difference"):
         k, difference = found["k"], _mean(found["difference"])
         one, other = figure(found["precision"], _DIGITS), figure(found["precision_other"], _DIGITS)

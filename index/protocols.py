@@ -6,7 +6,6 @@ Every protocol and baseline has a `note`: what was measured, or why nothing was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
     if not entries:
         return {
             "near_duplicate_disjoint": _measured(None, _NOBODY),
-            "baselines": {"works": 0, "note": _NOBODY, "precision": {}, "reasons": {}},
+            "baselines": {"works": 0, "note": _NOBODY, "measured": {}, "reasons": {}},
         }
     chosen = looked_at(entries)
     untrained = _untrained(model) if model else None
@@ -104,7 +103,10 @@ def looks(release: Release, entries: Sequence[Entry], k: int, model: Model | Non
     own = leave_one_out(embeddings, labels, k)
     apart = leave_one_out(embeddings, labels, k, exclude=groups) if any(groups) else own
     found = sum(group is not None for group in groups)
-    note = f"no work finds a copy of itself; {found} of the {len(chosen)} works looked at have one"
+    note = (
+        "no work finds a copy of itself (another file or whole scan; not parts, photographs and "
+        f"turned ones); {found} of the {len(chosen)} works looked at have one"
+    )
     return {
         "near_duplicate_disjoint": _measured(apart.as_dict(), note),
         "baselines": _baselines(own, histograms, features, labels, k, model),
@@ -133,22 +135,21 @@ def _baselines(
     k: int,
     model: Model | None,
 ) -> Measured:
-    found = {"model": own, "colour_histogram": leave_one_out(np.stack(histograms), labels, k)}
-    nothing = own.reasons.get("precision")
-    reasons = dict.fromkeys(("model", "imagenet_features", "colour_histogram", "chance"), nothing)
+    measured: dict[str, Retrieval] = {"model": own}
+    reasons = {}
     if features:
-        found["imagenet_features"] = leave_one_out(np.stack(features), labels, k)
+        measured["imagenet_features"] = leave_one_out(np.stack(features), labels, k)
     elif model is None:
         reasons["imagenet_features"] = "the model brings them: name it with --model"
     else:
         reasons["imagenet_features"] = f"{model.folder} has none; export it again"
-    precision = {name: asdict(each.measures[f"precision_at_{k}"]) for name, each in found.items()}
+    measured["colour_histogram"] = leave_one_out(np.stack(histograms), labels, k)
     return {
         "works": len(labels),
-        "note": "P@k of the same works by other means; ImageNet features are those of the "
-        "model's network before training",
-        "precision": {"imagenet_features": _alone(None), **precision, "chance": _alone(own.chance)},
-        "reasons": {name: reason for name, reason in reasons.items() if reason},
+        "note": f"the same {len(labels)} works by other means, from their thumbnails; ImageNet "
+        "features are those of the model's network before training",
+        "measured": {name: found.as_dict() for name, found in measured.items()},
+        "reasons": reasons,
     }
 
 
@@ -187,7 +188,3 @@ def _works(
 
 def _measured(measured: Measured | None, note: str) -> Measured:
     return {"measured": measured, "note": note}
-
-
-def _alone(value: float | None) -> Measured:
-    return {"value": value, "low": None, "high": None}

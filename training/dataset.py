@@ -1,6 +1,6 @@
 """A collection to training arrays: every picture decoded once, to the very pixels of serving.
 
-Pixels go to one uint8 memmap on disk, so memory does not grow with the collection. Test works are
+Pixels go to one uint8 memmap on disk, so memory does not grow with them. Test works are
 those of the folder `test/`, or a share held out where there is none. Validation works are a share
 of the rest: epochs, phases and recipes are chosen on them, never on test. Both are drawn with a
 seed of their own, so that runs of other seeds can be compared and none has seen another's test.

@@ -31,6 +31,7 @@ from training.dataset import Dataset
 from training.inference import compiled, on_gpu
 from training.losses import Loss, style_loss, work_loss, work_targets
 from training.network import (
+    EXACT,
     POOL,
     POOL_BN,
     Cut,
@@ -113,7 +114,7 @@ class Fit:
         works = len(dataset.parts["train"])
         self._batch = min(recipe.batch, max(SMALLEST_BATCH, works // STEPS_AT_LEAST))
         self._passes = max(1, round(STEPS_AT_LEAST * self._batch / works))
-        pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
+        pooled = keras.layers.GlobalAveragePooling2D(**EXACT)(backbone.output)
         self._backbone_channels = int(pooled.shape[-1])
         self._backbone = keras.Model(backbone.inputs[0], pooled)
         self._run_backbone = compiled(self._backbone)
@@ -323,7 +324,7 @@ class Fit:
     def _compiled(self, cut: Cut, phase: Phase) -> keras.Model:
         outputs, weights = [self.network.outputs[0]], [1.0]
         if self.recipe.work:
-            unit = keras.layers.UnitNormalization()(self.network.outputs[1])
+            unit = keras.layers.UnitNormalization(**EXACT)(self.network.outputs[1])
             outputs, weights = [*outputs, unit], [*weights, self.recipe.work.loss_weight]
         model = keras.Model(behind(self.network, cut), outputs if self.recipe.work else outputs[0])
         if (size := self.recipe.trained_size(phase)) != self.recipe.size:

@@ -28,7 +28,8 @@ def compiled(model: keras.Model) -> Run:
     if on_gpu():
         still = keras.models.clone_model(model)
         still.set_weights(model.get_weights())
-        return lambda pixels: np.asarray(still.predict_on_batch(pixels))
+        # Layers of the backbone may answer in bfloat16, which no file is of.
+        return lambda pixels: np.asarray(still.predict_on_batch(pixels), np.float32)
     shape = (1, *model.inputs[0].shape[1:])
     signature = tf.TensorSpec(shape, tf.uint8)
     traced = tf.function(lambda pixels: model(pixels, training=False)).get_concrete_function(

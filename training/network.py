@@ -40,6 +40,8 @@ POOL, POOL_BN, STYLE, WORK, CLASSES = (
     "work_embedding",
     "classes",
 )
+# Behind the backbone, which a GPU trains in bfloat16: three digits are no unit norm.
+EXACT = {"dtype": "float32"}
 _POOLS = ("mean_", "deviation_")
 _HEAD = (POOL, POOL_BN, "dropout", "hidden", "hidden_dropout", "heads", STYLE, WORK, CLASSES)
 
@@ -72,25 +74,25 @@ def build_network(recipe: Recipe, backbone: keras.Model, classes: int) -> keras.
         BadInput: the backbone has no depthwise activations in the blocks to pool.
     """
     pooled = _pool(recipe, backbone)
-    layers, exact = keras.layers, {"dtype": "float32"}  # also where the backbone is in bfloat16
+    layers = keras.layers
     if recipe.batch_norm:
-        pooled = layers.BatchNormalization(name=POOL_BN, **exact)(pooled)
-    x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout", **exact)(pooled)
+        pooled = layers.BatchNormalization(name=POOL_BN, **EXACT)(pooled)
+    x = layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout", **EXACT)(pooled)
     if recipe.hidden:
-        x = layers.Dense(recipe.hidden, activation="gelu", name="hidden", **exact)(x)
-        dropout = layers.Dropout(recipe.dropout, seed=recipe.seed, name="hidden_dropout", **exact)
+        x = layers.Dense(recipe.hidden, activation="gelu", name="hidden", **EXACT)(x)
+        dropout = layers.Dropout(recipe.dropout, seed=recipe.seed, name="hidden_dropout", **EXACT)
         x = dropout(x)
     if recipe.margin:
         heads = recipe.heads
-        x = layers.Reshape((heads, -1), name="heads", **exact)(x)
+        x = layers.Reshape((heads, -1), name="heads", **EXACT)(x)
         shape = (heads, recipe.dimension // heads)
-        x = layers.EinsumDense("nhi,hid->nhd", shape, name=STYLE, **exact)(x)
-        outputs = [CosineClasses(classes, name=CLASSES, **exact)(x)]
+        x = layers.EinsumDense("nhi,hid->nhd", shape, name=STYLE, **EXACT)(x)
+        outputs = [CosineClasses(classes, name=CLASSES, **EXACT)(x)]
     else:
-        x = layers.Dense(recipe.dimension, name=STYLE, **exact)(x)
-        outputs = [layers.Dense(classes, name=CLASSES, **exact)(x)]
+        x = layers.Dense(recipe.dimension, name=STYLE, **EXACT)(x)
+        outputs = [layers.Dense(classes, name=CLASSES, **EXACT)(x)]
     if recipe.work:
-        outputs.append(layers.Dense(recipe.work.dimension, name=WORK, **exact)(pooled))
+        outputs.append(layers.Dense(recipe.work.dimension, name=WORK, **EXACT)(pooled))
     return keras.Model(backbone.inputs[0], outputs, name="artkin")
 
 
@@ -110,19 +112,19 @@ def embedding(network: keras.Model, parts: list[Part]) -> Any:
     if len(parts) == 1:
         return unit[0]
     scaled = [
-        keras.layers.Rescaling(part.weight**0.5, name=f"weighted_{part.name}")(x)
+        keras.layers.Rescaling(part.weight**0.5, name=f"weighted_{part.name}", **EXACT)(x)
         for part, x in zip(parts, unit, strict=True)
     ]
-    return keras.layers.Concatenate(name="parts")(scaled)
+    return keras.layers.Concatenate(name="parts", **EXACT)(scaled)
 
 
 def _unit(x: Any, part: Part) -> Any:
     """(n, d) of unit norm, of (n, d) or of heads side by side, each of which counts alike."""
-    x = keras.layers.UnitNormalization(name=f"unit_{part.name}")(x)
+    x = keras.layers.UnitNormalization(name=f"unit_{part.name}", **EXACT)(x)
     if len(x.shape) == 2:
         return x
-    x = keras.layers.Rescaling(x.shape[1] ** -0.5, name=f"heads_{part.name}")(x)
-    return keras.layers.Flatten(name=f"flat_{part.name}")(x)
+    x = keras.layers.Rescaling(x.shape[1] ** -0.5, name=f"heads_{part.name}", **EXACT)(x)
+    return keras.layers.Flatten(name=f"flat_{part.name}", **EXACT)(x)
 
 
 def backbone_layers(network: keras.Model) -> list[Any]:
@@ -214,7 +216,7 @@ def resized(model: keras.Model, size: int) -> keras.Model:
 
 def _pool(recipe: Recipe, backbone: keras.Model) -> Any:
     if not recipe.pooled:
-        return keras.layers.GlobalAveragePooling2D(name=POOL, dtype="float32")(backbone.output)
+        return keras.layers.GlobalAveragePooling2D(name=POOL, **EXACT)(backbone.output)
     named = [layer for layer in backbone.layers if layer.name.startswith(recipe.pooled)]
     taps = [layer for layer in named if layer.name == f"{block_of(layer.name)}_activation"]
     if not taps:
@@ -224,14 +226,9 @@ def _pool(recipe: Recipe, backbone: keras.Model) -> Any:
         )
     ends = {block_of(layer.name)[: len("block4")]: layer for layer in named}.values()
     average, deviate = keras.layers.GlobalAveragePooling2D, GlobalDeviation2D
-    pooled = [
-        average(name=f"mean_{layer.name}", dtype="float32")(layer.output)
-        for layer in [*taps, *ends]
-    ]
-    pooled += [
-        deviate(name=f"deviation_{layer.name}", dtype="float32")(layer.output) for layer in ends
-    ]
-    return keras.layers.Concatenate(name=POOL, dtype="float32")(pooled)
+    pooled = [average(name=f"mean_{layer.name}", **EXACT)(layer.output) for layer in [*taps, *ends]]
+    pooled += [deviate(name=f"deviation_{layer.name}", **EXACT)(layer.output) for layer in ends]
+    return keras.layers.Concatenate(name=POOL, **EXACT)(pooled)
 
 
 def _first_trainable(layers: list[Any], unfreeze_from: int | str | None) -> int:

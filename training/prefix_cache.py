@@ -1,7 +1,7 @@
 """The frozen prefix's output, computed once a phase and trained from instead of the pixels.
 
 As float16 on disk: an epoch of the last block costs a small share of one through the whole
-network, and memory does not grow with the collection. It holds a fixed number of views of each
+network, and memory does not grow with it. It holds a fixed number of views of each
 picture (`training/augment.py`): what changes pixels anew each epoch forbids the cache.
 """
 

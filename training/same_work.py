@@ -65,7 +65,8 @@ def same_work(
 def copy_rule(
     vectors: Floats, gallery: Floats, rows: NDArray[np.int64], same: NDArray[Any]
 ) -> CopyRule:
-    """The cosine that few strangers reach, and what it costs.
+    """The cosine that few strangers reach, and what it costs: of each half of the works by the
+    cosine that the other half would choose, since its own choice flatters.
 
     Args:
         vectors: float32 (works, 1 + changes, d), unit norm: the first of each is the picture as it
@@ -78,17 +79,26 @@ def copy_rule(
         own_and_other(asking, gallery, same == same[row])
         for asking, row in zip(vectors[:, 1:], rows, strict=True)
     ]
-    own, other = (np.concatenate(kind) for kind in zip(*pairs, strict=True))
-    # Rounded upwards: the figure in the manifest is the figure that is compared with.
-    cosine = round(float(np.ceil(np.nanquantile(other, 1 - FALSE_ALARMS) * 1000)) / 1000, 3)
+    own, other = (np.stack(kind) for kind in zip(*pairs, strict=True))
+    halves = [np.arange(len(rows)) % 2 == half for half in (0, 1)]
+    judging = halves[::-1] if len(rows) > 1 else halves  # of one work, it judges itself
+    cosines = np.empty(len(rows))
+    for judged, judge in zip(halves, judging, strict=True):
+        if judged.any():
+            cosines[judged] = _few_reach(other[judge])
     return CopyRule(
         part="work",
-        cosine=cosine,
-        missed=float((~(own >= cosine)).mean()),
-        false_alarms=float((other >= cosine).mean()),
-        asked=len(own),
+        cosine=_few_reach(other),
+        missed=float((~(own >= cosines[:, None])).mean()),
+        false_alarms=float((other >= cosines[:, None]).mean()),
+        asked=own.size,
         among=len(gallery),
     )
+
+
+def _few_reach(strangers: Floats) -> float:
+    """Rounded upwards: the figure in the manifest is the figure that is compared with."""
+    return round(float(np.ceil(np.nanquantile(strangers, 1 - FALSE_ALARMS) * 1000)) / 1000, 3)
 
 
 def _encoder(run: Run, size: int) -> Encode:

@@ -44,7 +44,8 @@ class Part(BaseModel):
 class CopyRule(BaseModel):
     """When a picture is of the same work, and how often that is wrong.
 
-    Measured on changed pictures (`index/perturbations.py`) of test works among all test works.
+    Measured on changed pictures (`index/perturbations.py`) of test works among all test works;
+    the rates of each half of them by the cosine that the other half would choose.
 
     Args:
         part: of the embedding, whose cosine decides.

@@ -47,6 +47,7 @@ class Retrieval:
         precision: P@k, or None; `reasons` has the reason for every None.
         measures_by_class: `measures` over the queries of each class.
         ceiling: the P@k of a perfect order, below 1 where classes are small.
+        ceilings: the same of each P@ in `measures`, by its name.
         ceiling_by_class: the same of each class.
         chance: the expected P@k of an order drawn at random.
         measures: P@k, P@1, 5, 10, recall@1, 5, 10, mAP, mAP@R, R-precision and kNN accuracy with
@@ -65,6 +66,7 @@ class Retrieval:
     precision: float | None
     measures_by_class: dict[str, dict[str, Mean]]
     ceiling: float | None
+    ceilings: dict[str, float | None]
     ceiling_by_class: dict[str, float | None]
     chance: float | None
     measures: dict[str, Mean]
@@ -83,13 +85,14 @@ class PerQuery:
     Args:
         answerable: bool (queries,), whether a relevant work exists.
         found: int64 (queries,), N, the works that may be found.
-        ceiling, chance: float64 (queries,).
+        ceilings: float64 (queries,) by the name of each P@.
+        chance: float64 (queries,).
         columns: float64 (queries,) by the measure's name; NaN for queries not answerable.
     """
 
     answerable: NDArray[np.bool_]
     found: NDArray[np.int64]
-    ceiling: Doubles
+    ceilings: dict[str, Doubles]
     chance: Doubles
     columns: dict[str, Doubles]
 
@@ -99,14 +102,16 @@ def per_query(queries: Queries, gallery: Gallery, k: int) -> PerQuery:
     blocks = [_score(block, queries, gallery, k) for block in rank(queries, gallery)]
     columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     relevant, found = columns.pop("relevant"), columns.pop("found")
-    depth = np.minimum(k, np.maximum(found, 1))
     answerable = relevant > 0
     for values in columns.values():
         values[~answerable] = np.nan
     return PerQuery(
         answerable=answerable,
         found=found.astype(np.int64),
-        ceiling=np.minimum(relevant, k) / depth,
+        ceilings={
+            f"precision_at_{cutoff}": np.minimum(relevant, cutoff) / np.clip(found, 1, cutoff)
+            for cutoff in _cutoffs(k)
+        },
         chance=relevant / np.maximum(found, 1),
         columns=columns,
     )
@@ -127,6 +132,7 @@ def summarise(
         counted = np.zeros_like(counted)
     measures = _measures(scores, counted)
     precision = measures[f"precision_at_{k}"].value
+    ceilings = {name: _mean(values[counted]) for name, values in scores.ceilings.items()}
     of_class = {names[c]: counted & (queries.codes == c) for c in np.unique(codes).tolist()}
     sizes = np.bincount(gallery.codes, minlength=len(names))
     return Retrieval(
@@ -139,13 +145,18 @@ def summarise(
         denominator=int(min(k, scores.found.min())),
         precision=precision,
         measures_by_class={name: _measures(scores, rows) for name, rows in of_class.items()},
-        ceiling=_mean(scores.ceiling[counted]),
-        ceiling_by_class=_by_class(scores.ceiling, of_class),
+        ceiling=ceilings[f"precision_at_{k}"],
+        ceilings=ceilings,
+        ceiling_by_class=_by_class(scores.ceilings[f"precision_at_{k}"], of_class),
         chance=_mean(scores.chance[counted]),
         measures=measures,
         classes_below_k_plus_1=tuple(names[c] for c in np.flatnonzero((sizes > 0) & (sizes <= k))),
         reasons=_reasons(reason, of_class),
     )
+
+
+def _cutoffs(k: int) -> list[int]:
+    return sorted({k, *CUTOFFS})
 
 
 def _why_nothing(answerable: NDArray[np.bool_], gallery: Gallery) -> str | None:
@@ -183,7 +194,7 @@ def _score(block: Block, queries: Queries, gallery: Gallery, k: int) -> dict[str
     relevant &= np.arange(len(gallery)) < block.found[:, None]
     counts = relevant.sum(axis=1)
     scored = {"relevant": counts.astype(np.float64), "found": block.found.astype(np.float64)}
-    for cutoff in sorted({k, *CUTOFFS}):
+    for cutoff in _cutoffs(k):
         hits = relevant[:, :cutoff].sum(axis=1)
         scored[f"precision_at_{cutoff}"] = hits / np.clip(block.found, 1, cutoff)
         scored[f"recall_at_{cutoff}"] = (hits > 0) * 1.0

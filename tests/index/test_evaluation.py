@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,11 @@ from index.publish import publish
 from index.release import Release, open_release
 from index.releases import current_release, release_ids
 from index.robustness import same_work_recall
-from index.space.artefact import write_manifest
+from index.space.artefact import sha256_of, write_manifest
 from index.space.encoder import Encoder
 from index.space.errors import BadInput
-from index.space.metrics import evaluate
-from index.space.model import UNTRAINED, load_model
+from index.space.metrics import evaluate, leave_one_out
+from index.space.model import SEEN_WORKS, UNTRAINED, load_model
 from index.space.preprocessing import to_pixels
 from tests.conftest import Painter, paint
 from tests.releases import make_release
@@ -224,10 +223,11 @@ def test_protocols_and_baselines_of_a_release(release: Release) -> None:
     assert apart["measured"]["works"] == 12
     baselines = result["baselines"]
     assert baselines["works"] == 12
-    assert baselines["precision"]["model"] == result["unseen"]["measures"]["precision_at_5"]
-    assert baselines["precision"]["chance"]["value"] == pytest.approx(3 / 11)
-    assert 0 <= baselines["precision"]["colour_histogram"]["value"] <= 1
-    assert baselines["precision"]["imagenet_features"]["value"] is None
+    assert baselines["measured"]["model"]["measures"] == result["unseen"]["measures"]
+    histogram = baselines["measured"]["colour_histogram"]
+    assert histogram["chance"] == pytest.approx(3 / 11)
+    assert 0 <= histogram["precision"] <= 1
+    assert "imagenet_features" not in baselines["measured"]
     assert "--model" in baselines["reasons"]["imagenet_features"]
     assert result["robustness"] is None
     assert "--model" in result["reasons"]["robustness"]
@@ -268,15 +268,15 @@ def test_robustness_with_the_model(
     assert (code, found["of"], found["works"], found["gallery"]) == (0, "unseen", 12, 24)
     assert found["by_perturbation"]["unchanged"]["value"] > 0.5
     baselines = json.loads(out)["baselines"]
-    untrained = baselines["precision"]["imagenet_features"]
+    untrained = baselines["measured"]["imagenet_features"]
     # The same works, in what the model's other network gives their thumbnails.
     release = open_release(current_release(published))
     unseen = [entry for entry in release.catalogue.entries() if not entry.seen]
     encoder = Encoder(load_model(tiny_model), batch=1, saved_model=UNTRAINED)
     features = pixels_encoded(encoder, pictures(release, unseen))
-    expected = evaluate(features, [str(entry.label) for entry in unseen])
+    expected = leave_one_out(features, [str(entry.label) for entry in unseen])
     assert features.shape == (12, 8)
-    assert untrained == asdict(expected.measures["precision_at_5"])
+    assert untrained == json.loads(json.dumps(expected.as_dict()))
     assert "imagenet_features" not in baselines["reasons"]
     code, out, _ = run(capsys, *options)
     assert code == 0
@@ -284,7 +284,7 @@ def test_robustness_with_the_model(
         "same-work recall@1, 12 works among 24",
         "white balance",
         "colour histogram",
-        "ImageNet features are those of the model's network before training",
+        "of the model's network before training",
     ):
         assert part in out
 
@@ -297,7 +297,8 @@ def test_a_model_without_its_features_of_before_is_said(
     capsys.readouterr()
     code, out, _ = run(capsys, "--releases", releases, "--model", other_model, "--json")
     baselines = json.loads(out)["baselines"]
-    assert (code, baselines["precision"]["imagenet_features"]["value"]) == (0, None)
+    assert code == 0
+    assert "imagenet_features" not in baselines["measured"]
     assert "export it again" in baselines["reasons"]["imagenet_features"]
 
 
@@ -351,9 +352,26 @@ def test_two_releases_are_compared_over_the_works_of_both(
     found = json.loads(out)["comparison"]
     assert (code, found["release"], found["works"], found["queries"]) == (0, second, 14, 14)
     assert (found["difference"]["value"], found["p_value"], found["real"]) == (0, 1, False)
+    assert found["of"] == "works that neither model has seen"
     code, out, _ = run(capsys, *options)
     assert code == 0
     assert "the difference may be chance" in out
     code, _, err = run(capsys, "--releases", tmp_path / "r", "--release", first, "--against", "x")
     assert code == 2
     assert second in err
+
+
+def test_what_the_other_model_was_trained_on_does_not_judge(
+    published: Path, collection: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """This model has seen train/, the other test/: no work is left that is fair to both."""
+    other = Path(shutil.copytree(tiny_model, tmp_path / "tiny-3"))
+    unseen = sorted(sha256_of(path) for path in (collection / "test").rglob("*.*"))
+    (other / SEEN_WORKS).write_text("\n".join(unseen) + "\n", encoding="ascii")
+    write_manifest(other, load_model(tiny_model).manifest.model_copy(update={"version": "3"}))
+    against = open_release(tmp_path / "r" / make_release(collection, other, tmp_path / "r"))
+    release = open_release(current_release(published))
+    found = evaluate_release(release, other=against)
+    assert found["unseen"]["works"] == 12
+    assert found["comparison"]["works"] == 24
+    assert "which flatters" in found["comparison"]["of"]

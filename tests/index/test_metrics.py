@@ -110,6 +110,16 @@ def test_small_classes_say_how_far_a_perfect_order_gets() -> None:
     assert found.classes_below_k_plus_1 == ("a",)
 
 
+def test_every_precision_says_how_far_a_perfect_order_gets() -> None:
+    # Four classes of six: five others to find, so 5 of 5 and at most 5 of 10.
+    found = evaluate(
+        on_circle(*range(6), *range(40, 46), *range(80, 86), *range(120, 126)),
+        [name for name in "abcd" for _ in range(6)],
+    )
+    assert found.ceilings == {"precision_at_1": 1, "precision_at_5": 1, "precision_at_10": 0.5}
+    assert found.measures["precision_at_10"].value == 0.5
+
+
 def test_all_measures_of_a_case_worked_by_hand() -> None:
     # 0 a | 10 b | 25 a | 60 b | 100 a; the ranking of each:
     #   0: b a b a    25: b a b a    100: b a b a    (their relevant at ranks 2 and 4)

@@ -27,6 +27,7 @@ from training.export import export
 from training.fit import Fit
 from training.network import STYLE, backbone_layers, build_network, freeze, seeded_backbone
 from training.phase_views import PhaseViews
+from training.presets import load_preset
 from training.recipe import Phase
 from training.run_file import check_resumed
 from training.state import load_state, save_state
@@ -352,8 +353,34 @@ def test_a_run_is_resumed_with_its_own_classes(tmp_path, painted, small_recipe, 
         train(other, small_recipe, run, resume=True)
 
 
+@pytest.fixture
+def told_to_be_a_gpu(monkeypatch):
+    """What is different on a GPU, on a processor: mixed precision and TensorFlow's inference."""
+    policy = keras.config.dtype_policy()
+    for module in ("inference", "fit", "train"):
+        monkeypatch.setattr(f"training.{module}.on_gpu", lambda: True)
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.mark.slow
+def test_on_a_gpu_a_run_in_mixed_precision_goes_the_whole_way(tmp_path, painted, told_to_be_a_gpu):
+    """Heads, then block 6 with them: a processor takes minutes for what is before in bfloat16."""
+    phases = (Phase(1, 1e-3, None), Phase(1, 1e-4, "block6"), Phase(0, 1e-4, 0))
+    recipe = dataclasses.replace(load_preset("artkin", size=32), phases=phases, views=1)
+    report = train(painted, recipe, tmp_path / "run")
+    network = keras.models.load_model(tmp_path / "run" / "efficientnet_phase2.keras")
+    assert "bfloat16" in {layer.compute_dtype for layer in backbone_layers(network)}
+    assert [len(phase.get("epochs", [])) for phase in report["phases"]] == [1, 1, 0]
+    with np.load(tmp_path / "run" / "phase2_test.npz") as arrays:
+        norms = np.linalg.norm(arrays["embeddings"], axis=1)
+    np.testing.assert_allclose(norms, 1, atol=1e-5)
+    keras.config.set_dtype_policy("float32")  # another process
+    export(tmp_path / "run", tmp_path / "models" / "gpu-1")  # where the numbers are compared
+
+
 def test_on_a_gpu_the_batch_is_halved_until_it_fits(
-    tmp_path, painted, small_recipe, monkeypatch, capsys
+    tmp_path, painted, small_recipe, told_to_be_a_gpu, monkeypatch, capsys
 ):
     """A processor told to be a GPU whose memory holds 2 pictures: batches of 8 become 2."""
     whole = keras.Model.train_on_batch
@@ -365,7 +392,6 @@ def test_on_a_gpu_the_batch_is_halved_until_it_fits(
             raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
         return whole(model, x, y)
 
-    monkeypatch.setattr(fit, "on_gpu", lambda: True)
     monkeypatch.setattr(keras.Model, "train_on_batch", limited)
     nothing = Phase(0, 1e-3, 0)
     recipe = dataclasses.replace(small_recipe, phases=(Phase(1, 1e-3, None), nothing, nothing))

@@ -19,6 +19,20 @@ def test_a_copy_has_what_one_in_two_hundred_strangers_reaches():
     assert (rule.part, rule.asked, rule.among) == ("work", 1000, 2)
 
 
+def test_the_rates_are_of_works_that_did_not_choose_the_cosine():
+    """Pictures of work 0 have 0.5 with it and 0.8 with a stranger, those of work 1 0.5 and 0.1. By
+    the 0.1 that the second would choose the first are all found and all false; by the 0.8 of the
+    first the second are all missed."""
+    gallery = np.eye(4, dtype=np.float32)[[0, 1, 2]]
+    rest = [(1 - 0.5**2 - stranger**2) ** 0.5 for stranger in (0.8, 0.1)]
+    pictures = np.array([[0.5, 0, 0.8, rest[0]], [0, 0.5, 0.1, rest[1]]], np.float32)
+    vectors = np.repeat(pictures[:, None], 101, axis=1)
+    rule = copy_rule(vectors, gallery, np.array([0, 1]), np.arange(3))
+    assert rule.cosine == pytest.approx(0.8, abs=0.001)
+    assert (rule.missed, rule.false_alarms) == (0.5, 0.5)
+    assert (rule.asked, rule.among) == (200, 3)
+
+
 def test_a_refused_picture_is_missed_and_no_alarm():
     vectors = np.array([[[1, 0], [1, 0], [np.nan, np.nan]]], np.float32)
     rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]), np.arange(2))
