@@ -60,7 +60,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "works": WORKS,
         "dimension": DIMENSION,
-        **json.loads(done.stdout),
+        **json.loads(done.stdout.splitlines()[-1]),  # progress comes before it
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(RESULT.read_text(encoding="utf-8"))

@@ -52,8 +52,11 @@ def compile_graph(
 
 
 def converted(traced: object) -> ov.Model:
-    """A traced TensorFlow function (its `ConcreteFunction`) as OpenVINO's graph, never on disk."""
-    return ov.convert_model(traced)
+    """A traced TensorFlow function (its `ConcreteFunction`) as OpenVINO's graph, never on disk.
+
+    With weights of its own: shared ones are TensorFlow's to free, when the model is let go of.
+    """
+    return ov.convert_model(traced, share_weights=False)
 
 
 def each_alone(compiled: ov.CompiledModel, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
