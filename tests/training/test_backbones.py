@@ -77,12 +77,10 @@ def random_weights(function: str, folder: Path) -> tuple[keras.Model, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "function"), [("b0", "EfficientNetB0"), ("v2b0", "EfficientNetV2B0")]
-)
-def test_a_backbone_of_keras_goes_the_whole_way(tmp_path, painted_collection, name, function):
-    """Trained, its first phases skipped, and exported as Lite0 is."""
-    _, weights = random_weights(function, tmp_path)
+def test_a_backbone_of_keras_goes_the_whole_way(tmp_path, painted_collection):
+    """Trained, its first phases skipped, and exported as Lite0 is. The V2 has other blocks."""
+    name = "v2b0"
+    _, weights = random_weights("EfficientNetV2B0", tmp_path)
     recipe = dataclasses.replace(
         load_preset("recommended", name, 64),
         phases=(Phase(0, 1e-3, None), Phase(0, 1e-4, "block6"), Phase(1, 1e-4, -20)),
