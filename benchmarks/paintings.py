@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks import command
 from index.space.metrics import evaluate, leave_one_out
-from index.space.model import Part
+from index.space.model import Part, columns_of
 from training.dataset import load_dataset
 from training.export import load_served
 from training.inference import compiled
@@ -170,12 +170,11 @@ def _measures(
     labels = saved["labels"][chosen]
     right = saved["predicted"][chosen] == labels if "predicted" in saved else None
     embeddings, names = saved["embeddings"][chosen], labels.tolist()
-    by_part, start = {}, 0
-    for part in parts:
-        piece = embeddings[:, start : start + part.width]
+    by_part = {}
+    for name, columns in columns_of(parts).items():
+        piece = embeddings[:, columns]
         piece = piece / np.linalg.norm(piece, axis=1, keepdims=True)
-        by_part[part.name] = leave_one_out(piece, names).precision
-        start += part.width
+        by_part[name] = leave_one_out(piece, names).precision
     return {
         "accuracy": None if right is None else float(right.mean()),
         "precision_by_part": by_part,

@@ -119,10 +119,11 @@ def _untrained(model: Model) -> Encoder | None:
 
 
 def _features(untrained: Encoder, image: Image.Image) -> NDArray[np.float32]:
+    spec = untrained.model.manifest.preprocessing
     try:
-        pixels = to_pixels(image, untrained.model.manifest.preprocessing)
+        pixels = to_pixels(image, spec)
     except ImageRejected:  # the thumbnail is of one colour, as its work nearly is
-        pixels = np.zeros_like(untrained.model.canaries()[0][0])
+        pixels = np.zeros((spec.height, spec.width, 3), np.uint8)
     found: NDArray[np.float32] = untrained.encode(pixels[np.newaxis])[0]
     return found
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.space.errors import BadInput
-from index.space.model import Part
+from index.space.model import Part, columns_of
 from index.space.ranking import Gallery, Queries, among_themselves, group_codes, sample
 from index.space.retrieval import Retrieval, per_query, summarise
 from index.space.silhouette import Silhouette, silhouette
@@ -70,12 +70,10 @@ def evaluate(
     names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
     asked = sample(len(codes), len(codes))
     whole = silhouette(embeddings, codes, asked)
-    by_part: dict[str, Silhouette] = {}
-    start = 0
-    for part in parts:
-        piece = embeddings[:, start : start + part.width]
-        start += part.width
-        by_part[part.name] = whole if len(parts) == 1 else silhouette(piece, codes, asked)
+    by_part: dict[str, Silhouette] = {
+        name: whole if len(parts) == 1 else silhouette(embeddings[:, columns], codes, asked)
+        for name, columns in columns_of(parts).items()
+    }
     reasons = {
         "silhouette": whole.reason,
         **{f"parts.{name}": part.reason for name, part in by_part.items()},

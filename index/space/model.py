@@ -10,7 +10,9 @@ uint8 pixels (n, height, width, 3) in, unit-norm float32 (n, dimension) out, sca
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,12 @@ class Part(BaseModel):
     name: str
     width: int
     weight: float
+
+
+def columns_of(parts: Sequence[Part]) -> dict[str, slice]:
+    """Where each part is in the embedding, by its name."""
+    ends = accumulate(part.width for part in parts)
+    return {part.name: slice(end - part.width, end) for part, end in zip(parts, ends, strict=True)}
 
 
 class CopyRule(BaseModel):
@@ -104,12 +112,7 @@ class ModelManifest(Manifest):
         Raises:
             KeyError: there is none of that name.
         """
-        start = 0
-        for one in self.parts:
-            if one.name == part:
-                return slice(start, start + one.width)
-            start += one.width
-        raise KeyError(part)
+        return columns_of(self.parts)[part]
 
 
 @dataclass(frozen=True)

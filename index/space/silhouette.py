@@ -62,9 +62,8 @@ def silhouette(
         return _undefined(classes, "a vector has norm 0, and so no direction")
     points /= norms
     scores = _scores(points, codes[by_class], np.argsort(by_class)[asked])
-    euclidean, cosine = scores.mean(axis=1).tolist()
     of_class = (scores[:, codes[asked] == code] for code in range(classes))
-    return Silhouette(euclidean, cosine, tuple(map(_means, of_class)))
+    return Silhouette(*_means(scores), tuple(map(_means, of_class)))
 
 
 def _undefined(classes: int, reason: str) -> Silhouette:
