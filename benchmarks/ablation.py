@@ -34,7 +34,7 @@ from benchmarks import command, work_parts
 from benchmarks import style_losses as losses
 from benchmarks.frozen_features import FrozenFeatures
 from benchmarks.frozen_heads import StyleHeads
-from benchmarks.style_losses import BASE
+from benchmarks.style_losses import BASE, PRESET
 from index.space.preprocessing import BACKGROUND
 from training.augment import random_parts
 
@@ -162,6 +162,8 @@ def main() -> None:
 
 def _write(result: dict[str, Any]) -> None:
     """The result, and its rows beside it to be read."""
+    assert BASE.work is not None
+    assert PRESET.work is not None
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     lines = [
         "# Ablation of the preset `artkin`, the heads alone",
@@ -170,19 +172,24 @@ def _write(result: dict[str, Any]) -> None:
         f"{result['works']['trained']} works",
         f"trained on, {result['works']['validated']} held out of training to measure on, none of "
         "the test",
-        "part. The backbone is frozen. P@5, accuracy and silhouette are of the style part; joined",
+        f"part. The base is the preset's heads as they were, with {BASE.views} views, a dropout of "
+        f"{BASE.dropout} and a weight",
+        f"of the work of {BASE.work.weight}; these rows and fine-tuning spoke for "
+        f"{PRESET.views}, {PRESET.dropout} and {PRESET.work.weight}.",
+        "The backbone is frozen. P@5, accuracy and silhouette are of the style part; joined",
         "is with the work part. In brackets 95 % intervals; a difference in bold is real by a",
         "paired test at 5 %, of one run each: of fifty rows two or three are so by chance. Cost is",
-        "that of training the heads; views are not counted, nor a query's cost: of views averaged",
-        "at inference each is a pass more, lite1 and lite2 are larger.",
+        "that of training the heads. Before it every training work goes once through the frozen",
+        "network for each of its views; passes are those that a query takes, in lite1 and lite2 of",
+        "a larger network.",
         "",
         "| change | P@5 | difference | seven styles | accuracy | silhouette, cosine "
-        "| joined P@5 | same work | cost |",
-        "|---" * 9 + "|",
+        "| joined P@5 | same work | cost | views | passes |",
+        "|---" * 11 + "|",
     ]
     for name, row in result["rows"].items():
         value, difference = _interval(row["precision_at_5"]), _interval(row["difference"], "+")
-        joined = row.get("joined")
+        change, joined = ROWS[name], row.get("joined")
         cells = [
             name,
             value,
@@ -191,6 +198,8 @@ def _write(result: dict[str, Any]) -> None:
             f"{joined['precision_at_5']:.3f}" if joined else "-",
             f"{joined['same_work_recall_at_1']:.3f}" if joined else "-",
             "-" if row["cost"] is None else f"{row['cost']:.2f}",
+            "1" if "shape" in change else str(change.get("views", BASE.views)),
+            str(change.get("looks", 1)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [

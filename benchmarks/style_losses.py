@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from training.presets import load_preset
 
-_PRESET = load_preset("artkin")
-assert _PRESET.work is not None
-BASE = replace(_PRESET, dropout=0.5, views=8, work=replace(_PRESET.work, weight=0.45))
+PRESET = load_preset("artkin")
+assert PRESET.work is not None
+BASE = replace(PRESET, dropout=0.5, views=8, work=replace(PRESET.work, weight=0.45))
 Loss = Callable[[Any, Any, Any], Any]
 
 

@@ -116,19 +116,22 @@ def one_error_line(*words: object) -> str:
 
 
 def test_a_full_disk_stops_training_in_one_line_and_resume_goes_on(
-    small_disk, tmp_path: Path, painted_collection
+    small_disk, tmp_path: Path, painted_collection, monkeypatch, capsys
 ) -> None:
     """The pictures and the untrained network fit, the first epoch's state does not; then there is
     room."""
+    monkeypatch.setattr("training.fit.STEPS_AT_LEAST", 4)
     folder = tmp_path / "small"
     small_disk(folder, "20m")
     root = painted_collection(tmp_path / "art", each=3)
-    command = ["train", root, "--preset", "seed", "--size", "32", "--run", folder / "run"]
-    said = one_error_line(*command)
+    command = ["train", str(root), "--preset", "seed", "--size", "32", "--run", str(folder / "run")]
+    assert artkin.main(command) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
     assert "the disk is full" in said
     assert "go on with --resume" in said
     small_disk(folder, "400m")
-    assert "phase 3 ends" in run(*command, "--resume")
+    assert artkin.main([*command, "--resume"]) == 0
+    assert "phase 3 ends" in capsys.readouterr().out
 
 
 @pytest.mark.slow

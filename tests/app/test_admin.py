@@ -65,7 +65,7 @@ def test_unknown_jobs_are_not_found(service: Service) -> None:
 def large(start_service, tiny_model, key_file, tmp_path_factory) -> Service:
     """A service whose evaluation takes seconds."""
     releases = tmp_path_factory.mktemp("large")
-    switch(releases, write_synthetic(releases, tiny_model, works=4000))
+    switch(releases, write_synthetic(releases, tiny_model, works=2500))
     service = start_service(
         "--model", tiny_model, "--releases", releases, "--admin-key-file", key_file
     )

@@ -203,6 +203,13 @@ class Asking:
             time.sleep(0.01)
         return time.monotonic() - start
 
+    def wait_for_answers(self, more: int) -> None:
+        """Until that many more answers have come."""
+        start, enough = time.monotonic(), len(self.seen) + more
+        while len(self.seen) < enough:
+            assert time.monotonic() - start < 30, self._service.log
+            time.sleep(0.01)
+
     def _ask(self, ways: list[Callable[[httpx.Client], httpx.Response]], order: list[str]) -> None:
         with httpx.Client(base_url=self._service.url, timeout=20) as http:
             while not self._over.is_set():
@@ -277,7 +284,8 @@ def test_without_its_model_a_release_is_refused_and_the_old_pair_serves_on(
         with_models.wait_for_log(f"refused, release {old} serves on: ")
         (line,) = [line for line in with_models.log if "refused, release" in line]
         assert why in line
-        time.sleep(1.2)
+        time.sleep(1.2)  # it has looked once more, and found what it had refused
+        asking.wait_for_answers(8)
         assert set(asking.seen) == {old}
         # Put there whole, it is taken at once: its files are newer than those that were refused.
         shutil.rmtree(beside, ignore_errors=True)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.short import SHORT, add_short_backbone
 from training import fit
 from training.presets import load_preset
 from training.recipe import Phase, Recipe
 from training.train import train
+
+add_short_backbone()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,7 +29,7 @@ def _short_epochs() -> Iterator[None]:
 def small_recipe() -> Recipe:
     """The recommended recipe, shortened; its last phase is far too fast, to do harm."""
     return dataclasses.replace(
-        load_preset("recommended", size=64),
+        load_preset("recommended", SHORT),
         dimension=32,
         phases=(
             Phase(2, 1e-3, None, "cosine"),

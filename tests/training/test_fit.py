@@ -20,6 +20,7 @@ import tensorflow as tf
 from index.space.errors import ArtefactError, ArtkinError, BadInput, Refused
 from index.space.locking import exclusive
 from index.space.model import load_model
+from tests.training.short import SHORT
 from training import fit
 from training.backbones import block_of
 from training.dataset import load_dataset
@@ -147,9 +148,10 @@ def test_interrupted_and_resumed_is_straight(
 def test_sigterm_keeps_whole_epochs_and_resume_ends_the_run(tmp_path, painted):
     folder = tmp_path / "run"
     program = "import sys, artkin, training.fit as fit; fit.STEPS_AT_LEAST = 4; "
+    program += "from tests.training.short import add_short_backbone; add_short_backbone(); "
     program += "sys.exit(artkin.main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "train", str(painted), "--preset", "seed"]
-    command += ["--size", "64", "--run", str(folder)]
+    command += ["--backbone", SHORT, "--run", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for line in process.stdout:
