@@ -29,7 +29,7 @@ def _short_epochs() -> Iterator[None]:
 def small_recipe() -> Recipe:
     """The recommended recipe, shortened; its last phase is far too fast, to do harm."""
     return dataclasses.replace(
-        load_preset("recommended", SHORT),
+        load_preset("recommended", SHORT, 64),
         dimension=32,
         phases=(
             Phase(2, 1e-3, None, "cosine"),
