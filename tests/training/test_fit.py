@@ -369,7 +369,7 @@ def told_to_be_a_gpu(monkeypatch):
 def test_on_a_gpu_a_run_in_mixed_precision_goes_the_whole_way(tmp_path, painted, told_to_be_a_gpu):
     """The last blocks: a processor takes minutes for what is before them in bfloat16."""
     phases = (Phase(0, 1e-3, None), Phase(1, 1e-4, "block6"), Phase(0, 1e-4, 0))
-    recipe = dataclasses.replace(load_preset("artkin", SHORT, 32), phases=phases, views=1)
+    recipe = dataclasses.replace(load_preset("artkin", SHORT), phases=phases, views=1)
     report = train(painted, recipe, tmp_path / "run")
     network = keras.models.load_model(tmp_path / "run" / "efficientnet_phase2.keras")
     assert "bfloat16" in {layer.compute_dtype for layer in backbone_layers(network)}
