@@ -120,11 +120,15 @@ def test_a_full_disk_stops_training_in_one_line_and_resume_goes_on(
 ) -> None:
     """The pictures and the untrained network fit, the first epoch's state does not; then there is
     room."""
+    from tests.training.short import SHORT, add_short_backbone
+
+    add_short_backbone()
     monkeypatch.setattr("training.fit.STEPS_AT_LEAST", 4)
     folder = tmp_path / "small"
-    small_disk(folder, "20m")
+    small_disk(folder, "10m")
     root = painted_collection(tmp_path / "art", each=3)
-    command = ["train", str(root), "--preset", "seed", "--size", "32", "--run", str(folder / "run")]
+    command = ["train", str(root), "--preset", "seed", "--backbone", SHORT]
+    command += ["--run", str(folder / "run")]
     assert artkin.main(command) == 2
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert "the disk is full" in said

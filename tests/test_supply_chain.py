@@ -245,9 +245,11 @@ def test_weights_are_the_files_that_training_loads() -> None:
         generation = "_v2" if "V2" in name else ""
         keras = importlib.import_module(f"keras.src.applications.efficientnet{generation}")
         assert keras.WEIGHTS_HASHES[name[-2:].lower()][1] == digest, name
+    from tests.training.short import SHORT
     from training.backbones import SIZES
 
-    not_installed = {"lite1", "lite2"}  # packages that who wants them installs
+    # Packages that who wants them installs, and a backbone of the tests.
+    not_installed = {"lite1", "lite2", SHORT}
     assert len(weights) + 1 == len(SIZES.keys() - not_installed)
 
 

@@ -16,6 +16,8 @@ _FIRST_UNITS = (0, 1, 3, 5, 8, 11, 15)  # their numbers among Lite0's sixteen
 
 def add_short_backbone() -> None:
     """Let `training` know it, for as long as the process lives."""
+    if SHORT in backbones.SIZES:
+        return
     backbones.SIZES[SHORT] = 64
     backbones._LITE[SHORT] = (1.0, 0.25)
     weights_of, read = backbones._lite_weights, backbones.read_torch_weights
