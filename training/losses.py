@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from training.recipe import Margin
 
 Loss = Callable[[Any, Any], Any]
-PCA_SAMPLE = 20_000
+_AT_A_TIME = 4096
 
 
 @keras.saving.register_keras_serializable("artkin")
@@ -87,25 +87,26 @@ def work_targets(
 
     Args:
         features: (works, channels), pooled features of the untrained backbone; may be on disk.
-        rows: the works trained on; the components are those of at most `PCA_SAMPLE` of them.
+        rows: the works trained on.
 
     Returns:
         float32 (rows, dimension), unit norm; with fewer works or channels than `dimension` the
         rest is zero.
     """
-    sample = rows
-    if len(rows) > PCA_SAMPLE:
-        sample = np.sort(np.random.default_rng(0).choice(rows, PCA_SAMPLE, replace=False))
-    chosen = np.asarray(features[sample], np.float32)
-    mean, deviation = chosen.mean(axis=0), chosen.std(axis=0) + 1e-3
-    standard = (chosen - mean) / deviation
-    values, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
-    largest = slice(None, -1 - min(dimension, len(sample) - 1), -1)
+    chunks = [rows[start : start + _AT_A_TIME] for start in range(0, len(rows), _AT_A_TIME)]
+    mean = (sum(features[chunk].sum(axis=0) for chunk in chunks) / len(rows)).astype(np.float32)
+    covariance = np.zeros((features.shape[1], features.shape[1]), np.float32)
+    for chunk in chunks:
+        centred = features[chunk] - mean
+        covariance += centred.T @ centred / np.float32(len(rows))
+    deviation = np.sqrt(np.diag(covariance)) + np.float32(1e-3)
+    values, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+    largest = slice(None, -1 - min(dimension, len(rows) - 1), -1)
     values, vectors = values[largest], vectors[:, largest]
     projection = vectors * np.maximum(values, 1e-12) ** -0.25
     targets = np.zeros((len(rows), dimension), np.float32)
-    for start in range(0, len(rows), 4096):
-        part = np.asarray(features[rows[start : start + 4096]], np.float32)
-        targets[start : start + len(part), : len(values)] = (part - mean) / deviation @ projection
+    for number, chunk in enumerate(chunks):
+        part = slice(number * _AT_A_TIME, number * _AT_A_TIME + len(chunk))
+        targets[part, : len(values)] = (features[chunk] - mean) / deviation @ projection
     targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-12)
     return targets
