@@ -3,8 +3,9 @@
     python -m benchmarks.training_memory
 
 Painted pictures in two classes, 3,000 and 6,000 (of fewer the batches are smaller); the preset
-`artkin` at 64 pixels with two views, an epoch a phase, report and all. The peak is of RssAnon: pixels and cached features are mapped files, the system's to
-forget. Writes `benchmarks/results/training_memory.json`, with the growth in kB a picture.
+`artkin` at 64 pixels with two views, an epoch a phase, report and all. The peak is of RssAnon:
+pixels and cached features are mapped files, the system's to forget. Writes
+`benchmarks/results/training_memory.json`, with the growth in kB a picture.
 """
 
 from __future__ import annotations
