@@ -150,6 +150,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "part": "work",
             "cosine": 0.74,
             "missed": 0.05,
+            "missed_by_change": {"crop": 0.06, "jpeg": 0.01, "blur": 0.08},
             "false_alarms": 0.005,
             "asked": 1600,
             "among": 826,

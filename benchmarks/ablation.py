@@ -181,7 +181,9 @@ def _write(result: dict[str, Any]) -> None:
         "paired test at 5 %, of one run each: of fifty rows two or three are so by chance. Cost is",
         "that of training the heads. Before it every training work goes once through the frozen",
         "network for each of its views; passes are those that a query takes, in lite1 and lite2 of",
-        "a larger network.",
+        "a larger network. Supervised contrastive and multi-similarity alone train no classifier:",
+        "their accuracy means nothing. What takes whole runs (phases, their epochs, the cut, the",
+        "size of pictures, the work's weight) is in docs/decisions.md.",
         "",
         "| change | P@5 | difference | seven styles | accuracy | silhouette, cosine "
         "| joined P@5 | same work | cost | views | passes |",

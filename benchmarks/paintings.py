@@ -13,7 +13,8 @@ of what tells them apart may be the source and not the style), and the works fou
 changed pictures of them, all test works among each other. `copies`: the rule that they give for
 copies, with its error rates. `other_scans`: of pictures of one work in the whole collection that
 are no copies of one file, how many find another first among all its works, and how many are told as
-copies by the model's rule. Interrupted, the same command goes on.
+copies by the model's rule; `strangers_told`: the share of all its works, as they are, for which a
+different one is told as a copy. Interrupted, the same command goes on.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _same_work(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     return same_work(load_dataset(folder), served, gallery, work, asked=len(gallery))
 
 
-def _other_scans(folder: Path, report: dict[str, Any]) -> dict[str, int | None]:
+def _other_scans(folder: Path, report: dict[str, Any]) -> dict[str, int | float | None]:
     dataset = load_dataset(folder)
     run = compiled(load_served(folder, report))
     chunks = np.array_split(np.arange(len(dataset.pixels)), -(-len(dataset.pixels) // 64))
@@ -123,14 +124,22 @@ def _other_scans(folder: Path, report: dict[str, Any]) -> dict[str, int | None]:
     asked = np.flatnonzero(np.isin(same, names[counts > 1]))
     cosines = _without_itself(vectors, asked)
     first = int((same[cosines.argmax(axis=1)] == same[asked]).sum())
-    told = None
+    told = strangers = None
     kept = report["phases"][report["kept_phase"] - 1]
     if rule := kept["test"]["same_work"]["copies"]:
         work = vectors[:, report["recipe"]["dimension"] :]
         work /= np.linalg.norm(work, axis=1, keepdims=True)
         own = np.where(same == same[asked][:, None], _without_itself(work, asked), -1)
         told = int((own.max(axis=1) >= rule["cosine"]).sum())
-    return {"asked": len(asked), "among": len(same), "first": first, "told_as_copies": told}
+        others = np.where(same != same[:, None], work @ work.T, -1)
+        strangers = float((others.max(axis=1) >= rule["cosine"]).mean())
+    return {
+        "asked": len(asked),
+        "among": len(same),
+        "first": first,
+        "told_as_copies": told,
+        "strangers_told": strangers,
+    }
 
 
 def _without_itself(vectors: NDArray[np.float32], asked: NDArray[np.int64]) -> NDArray[np.float32]:

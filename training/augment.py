@@ -2,10 +2,10 @@
 
 Shown in part, mirrored, and half the time with one of the accidents that happen to pictures of a
 work: out of focus, JPEG, half or wholly grey, turned a little, in uneven or coloured light, in a
-frame. Each is as strong as chance has it, and none is a perturbation of the robustness set
-(`index/perturbations.py`), though the kinds are alike; a photograph from the side is left to be met
-there for the first time. A work's colours are its style: beyond what light and black-and-white film
-do to them they stay, and no two works are mixed.
+frame. Each is as strong as chance has it. The kinds are those of the robustness set
+(`index/perturbations.py`), where pictures of works that were not trained on are changed; a
+photograph from the side is left to be met there for the first time. A work's colours are its style:
+beyond what light and black-and-white film do to them they stay, and no two works are mixed.
 """
 
 from __future__ import annotations

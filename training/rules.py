@@ -228,8 +228,14 @@ def overfit(document: Document, phase: Document) -> Finding | None:
         count(phase, "phase"),
         f"{text}: pictures are learnt by heart.",
         {**numbers},
-        "More pictures, more views of each (crops, mirroring), more dropout, or fewer layers.",
+        "More pictures, more views of each (crops, mirroring), more dropout"
+        + (", or fewer layers." if _trains_layers(phase) else "."),
     )
+
+
+def _trains_layers(phase: Document) -> bool:
+    """Layers of the backbone; where it is not known, they may be."""
+    return count(phase, "backbone_layers_trained") != 0
 
 
 def collapse(document: Document, phase: Document) -> Finding | None:
@@ -283,9 +289,12 @@ def work_forgotten(document: Document, phase: Document) -> Finding | None:
     ]
     if not told:
         return None
-    step = "Give the embedding a work part that is kept from fading, or train fewer layers."
+    step = "Give the embedding a work part that is kept from fading"
     if isinstance(field(document, "recipe", "work"), Mapping):
-        step = "Train the work part for longer or with more of the loss, or train fewer layers."
+        step = "Train the work part for longer or with more of the loss"
+    # Where more layers found more works again, fewer are no remedy.
+    fell = before is None or now < before
+    step += ", or train fewer layers." if fell and _trains_layers(phase) else "."
     return Finding(
         "work_forgotten",
         # What a later phase has learnt again is no problem of the model.
@@ -317,7 +326,8 @@ def low_silhouette(document: Document) -> Finding | None:
         "low_silhouette",
         "problem",
         None,
-        f"The silhouette of the test works is low, {value:.3f}: classes overlap.",
+        f"The silhouette of the test works is low, {value:.3f}"
+        f"{'' if styled is None else ' (style part, cosine)'}: classes overlap.",
         {"silhouette": value},
         ("Take " + " and ".join(advice or ["a loss with a margin, or longer phases"]) + "."),
     )

@@ -7,12 +7,14 @@ at least the cosine that only one in 200 strangers reaches.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from index.perturbations import PERTURBATIONS
 from index.progress import track
 from index.robustness import Encode, changed_vectors, found_again, own_and_other
 from index.space.model import CopyRule
@@ -51,7 +53,8 @@ def same_work(
     found = found_again(vectors, gallery, chosen.tolist(), same.tolist())
     rule = None
     if work and len(np.unique(same)) > 1:
-        rule = copy_rule(_unit(vectors[..., work]), _unit(gallery[:, work]), chosen, same)
+        parts = _unit(vectors[..., work]), _unit(gallery[:, work])
+        rule = copy_rule(*parts, chosen, same, PERTURBATIONS)
     return {
         "recall_at_1": found.recall.value,
         "interval": [found.recall.low, found.recall.high],
@@ -63,7 +66,11 @@ def same_work(
 
 
 def copy_rule(
-    vectors: Floats, gallery: Floats, rows: NDArray[np.int64], same: NDArray[Any]
+    vectors: Floats,
+    gallery: Floats,
+    rows: NDArray[np.int64],
+    same: NDArray[Any],
+    changes: Iterable[str] = (),
 ) -> CopyRule:
     """The cosine that few strangers reach, and what it costs: of each half of the works by the
     cosine that the other half would choose, since its own choice flatters.
@@ -74,6 +81,7 @@ def copy_rule(
         gallery: float32 (test works, d), unit norm.
         rows: of the works in the gallery.
         same: (test works,), equal for copies of one work: they are no strangers.
+        changes: their names.
     """
     pairs = [
         own_and_other(asking, gallery, same == same[row])
@@ -86,10 +94,12 @@ def copy_rule(
     for judged, judge in zip(halves, judging, strict=True):
         if judged.any():
             cosines[judged] = _few_reach(other[judge])
+    missed = ~(own >= cosines[:, None])
     return CopyRule(
         part="work",
         cosine=_few_reach(other),
-        missed=float((~(own >= cosines[:, None])).mean()),
+        missed=float(missed.mean()),
+        missed_by_change=dict(zip(changes, missed.mean(axis=0).tolist(), strict=False)),
         false_alarms=float((other >= cosines[:, None]).mean()),
         asked=own.size,
         among=len(gallery),

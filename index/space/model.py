@@ -59,6 +59,7 @@ class CopyRule(BaseModel):
         part: of the embedding, whose cosine decides.
         cosine: a copy has at least so much.
         missed: share of the changed pictures whose own work was below it.
+        missed_by_change: the same of each kind of change; empty in models of before.
         false_alarms: share of them for which another work was not.
         asked: changed pictures.
         among: works; a collection of more gives more chances to be wrong.
@@ -69,6 +70,7 @@ class CopyRule(BaseModel):
     part: str
     cosine: float
     missed: float
+    missed_by_change: dict[str, float] = {}
     false_alarms: float
     asked: int
     among: int

@@ -336,6 +336,22 @@ def test_what_a_phase_does_already_is_no_advice():
     assert "warm-up" not in told["stalled"]  # the preset has it
 
 
+def test_fewer_layers_are_advised_only_where_layers_were_trained_and_more_made_it_worse():
+    def told(document, number):
+        return {f.rule: f.next_step for f in find(document) if f.phase == number}
+
+    document = put(healthy(), "phases.0.test.same_work.recall_at_1", 0.5)
+    put(document, "phases.0.train_accuracy", 0.99)
+    for rule in ("work_forgotten", "overfit"):  # phase 1 trained the head alone
+        assert "fewer layers" not in told(document, 1)[rule]
+    document = put(healthy(), "phases.1.test.same_work.recall_at_1", 0.5)
+    put(document, "phases.1.train_accuracy", 0.99)
+    for rule in ("work_forgotten", "overfit"):
+        assert "fewer layers" in told(document, 2)[rule]
+    document = put(document, "phases.2.test.same_work.recall_at_1", 0.6)  # more than phase 2's
+    assert "fewer layers" not in told(document, 3)["work_forgotten"]
+
+
 def test_a_fall_from_the_highest_epoch_counts_when_it_is_twice_as_deep():
     """600 validation works: an accuracy moves by 2.04 points."""
     for last, falls in ((0.695, True), (0.70, False)):

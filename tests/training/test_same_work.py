@@ -35,8 +35,10 @@ def test_the_rates_are_of_works_that_did_not_choose_the_cosine():
 
 def test_a_refused_picture_is_missed_and_no_alarm():
     vectors = np.array([[[1, 0], [1, 0], [np.nan, np.nan]]], np.float32)
-    rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]), np.arange(2))
+    gallery, changes = np.eye(2, dtype=np.float32), ("crop", "blur")
+    rule = copy_rule(vectors, gallery, np.array([0]), np.arange(2), changes)
     assert (rule.cosine, rule.missed, rule.false_alarms) == (0.0, 0.5, 0.5)
+    assert rule.missed_by_change == {"crop": 0.0, "blur": 1.0}
 
 
 def test_another_scan_of_a_work_is_no_stranger():
