@@ -147,6 +147,8 @@ def test_a_full_disk_stops_export_in_one_line_and_leaves_nothing(
     command = ["export", made / "run", "--to", folder / "art-1"]
     assert "the disk is full" in one_error_line(*command)
     assert not list(folder.iterdir())
+    small_disk(folder, "400m")
+    assert "exported" in run(*command)
 
 
 def test_a_failed_start_leaves_nothing_to_trip_over(tmp_path, painted_collection, capsys) -> None:

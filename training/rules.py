@@ -205,7 +205,6 @@ def stalled(document: Document, phase: Document) -> Finding | None:
 
 def overfit(document: Document, phase: Document) -> Finding | None:
     """The model knows its training pictures far better than others."""
-    del document
     trained, validated = number(phase, "train_accuracy"), at_best(phase)
     if trained is not None and validated is not None:
         if trained - validated < OVERFIT_GAP:
@@ -229,13 +228,8 @@ def overfit(document: Document, phase: Document) -> Finding | None:
         f"{text}: pictures are learnt by heart.",
         {**numbers},
         "More pictures, more views of each (crops, mirroring), more dropout"
-        + (", or fewer layers." if _trains_layers(phase) else "."),
+        + (", or fewer layers." if is_backbone_trained(document, phase) else "."),
     )
-
-
-def _trains_layers(phase: Document) -> bool:
-    """Layers of the backbone; where it is not known, they may be."""
-    return count(phase, "backbone_layers_trained") != 0
 
 
 def collapse(document: Document, phase: Document) -> Finding | None:
@@ -294,7 +288,7 @@ def work_forgotten(document: Document, phase: Document) -> Finding | None:
         step = "Train the work part for longer or with more of the loss"
     # Where more layers found more works again, fewer are no remedy.
     fell = before is None or now < before
-    step += ", or train fewer layers." if fell and _trains_layers(phase) else "."
+    step += ", or train fewer layers." if fell and is_backbone_trained(document, phase) else "."
     return Finding(
         "work_forgotten",
         # What a later phase has learnt again is no problem of the model.

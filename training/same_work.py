@@ -70,7 +70,7 @@ def copy_rule(
     gallery: Floats,
     rows: NDArray[np.int64],
     same: NDArray[Any],
-    changes: Iterable[str] = (),
+    changes: Iterable[str],
 ) -> CopyRule:
     """The cosine that few strangers reach, and what it costs: of each half of the works by the
     cosine that the other half would choose, since its own choice flatters.
@@ -99,7 +99,7 @@ def copy_rule(
         part="work",
         cosine=_few_reach(other),
         missed=float(missed.mean()),
-        missed_by_change=dict(zip(changes, missed.mean(axis=0).tolist(), strict=False)),
+        missed_by_change=dict(zip(changes, missed.mean(axis=0).tolist(), strict=True)),
         false_alarms=float((other >= cosines[:, None]).mean()),
         asked=own.size,
         among=len(gallery),

@@ -195,12 +195,13 @@ class Asking:
         for thread in self._threads:
             thread.join()
 
-    def wait_until_served(self, release: str) -> None:
-        """Until an answer is of that release."""
+    def wait_until_served(self, release: str) -> float:
+        """Seconds until an answer is of that release."""
         start = time.monotonic()
         while self.seen[-1:] != [release]:
             assert time.monotonic() - start < 15, self._service.log
             time.sleep(0.01)
+        return time.monotonic() - start
 
     def wait_for_answers(self, more: int) -> None:
         """Until that many more answers have come."""
@@ -242,13 +243,14 @@ def test_a_release_of_another_model_is_followed_with_that_model_and_back(
     with Asking(with_models, a_photo, {old: "tiny-1", new: "tiny-2"}) as asking:
         asking.wait_until_served(old)
         publish(releases, new, force="another model")
-        asking.wait_until_served(new)
+        took = [asking.wait_until_served(new)]
         assert with_models.get("/readyz").json()["model_version"] == "tiny-2"
         time.sleep(0.3)
         roll_back(releases)
-        asking.wait_until_served(old)
+        took.append(asking.wait_until_served(old))
         assert with_models.get("/readyz").json()["model_version"] == "tiny-1"
     assert asking.wrong == []
+    assert max(took) < 2
     for order in asking.orders:
         assert order in ([old, new, old], [old, new])  # never to and fro
 

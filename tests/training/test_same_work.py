@@ -12,7 +12,9 @@ def test_a_copy_has_what_one_in_two_hundred_strangers_reaches():
     other = np.arange(1000) / 1000
     changed = np.stack([np.sqrt(1 - other**2), other], axis=1)
     vectors = np.concatenate([[[1.0, 0.0]], changed])[None].astype(np.float32)
-    rule = copy_rule(vectors, np.eye(2, dtype=np.float32), np.array([0]), np.arange(2))
+    rule = copy_rule(
+        vectors, np.eye(2, dtype=np.float32), np.array([0]), np.arange(2), map(str, range(1000))
+    )
     assert rule.cosine == pytest.approx(0.995)
     assert rule.false_alarms == pytest.approx(0.005)
     assert rule.missed == pytest.approx(0.9)
@@ -27,7 +29,7 @@ def test_the_rates_are_of_works_that_did_not_choose_the_cosine():
     rest = [(1 - 0.5**2 - stranger**2) ** 0.5 for stranger in (0.8, 0.1)]
     pictures = np.array([[0.5, 0, 0.8, rest[0]], [0, 0.5, 0.1, rest[1]]], np.float32)
     vectors = np.repeat(pictures[:, None], 101, axis=1)
-    rule = copy_rule(vectors, gallery, np.array([0, 1]), np.arange(3))
+    rule = copy_rule(vectors, gallery, np.array([0, 1]), np.arange(3), map(str, range(100)))
     assert rule.cosine == pytest.approx(0.8, abs=0.001)
     assert (rule.missed, rule.false_alarms) == (0.5, 0.5)
     assert (rule.asked, rule.among) == (200, 3)
@@ -46,7 +48,7 @@ def test_another_scan_of_a_work_is_no_stranger():
     gallery = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     vectors = np.repeat(gallery[[0, 2]][:, None], 3, axis=1)
     same = np.array(["a", "a", "b", "c"])
-    rule = copy_rule(vectors, gallery, np.array([0, 2]), same)
+    rule = copy_rule(vectors, gallery, np.array([0, 2]), same, "ab")
     assert (rule.cosine, rule.missed) == (0.0, 0.0)
-    apart = copy_rule(vectors, gallery, np.array([0, 2]), np.arange(4))
+    apart = copy_rule(vectors, gallery, np.array([0, 2]), np.arange(4), "ab")
     assert (apart.cosine, apart.missed) == (1.0, 0.0)
